@@ -1,0 +1,82 @@
+// What is known of a recording besides its words: attributes such as gender, pitch or noise level,
+// each with its value as text, as a word, as a number, and where it comes from.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "datagen/waveform.h"
+
+namespace desta::datagen {
+
+struct ManifestRow;
+
+enum class Source { kAnnotated, kMeasured };
+
+[[nodiscard]] std::string_view name_of(Source source);  // "annotated", "measured"
+
+// Names in use: gender, age, accent, emotion, intent (annotated); pitch [Hz], volume [dBFS],
+// speaking_speed [syllables/s], noise_level [dB of SNR], duration [s] (either); reverberation
+// [dB of C50, or the annotation's own unit] (annotated).
+struct Attribute {
+  std::string name;
+  std::string text;              // as it stands in a seed transcript: "Male", "4s", "15db"
+  std::string word;              // the class: "Male", "High"; empty when there is none
+  std::optional<double> number;  // in `unit`
+  std::string unit;
+  Source source = Source::kMeasured;
+
+  friend bool operator==(const Attribute&, const Attribute&) = default;
+};
+
+using Metadata = std::vector<Attribute>;
+
+[[nodiscard]] const Attribute* find_attribute(const Metadata& metadata, std::string_view name);
+
+// Where one word ends and the next begins. A value on a threshold belongs to the word above.
+struct Thresholds {
+  // Between the typical adult ranges: men speak at about 85 to 155 Hz, women at 165 to 255 Hz
+  // (Baken, Clinical Measurement of Speech and Voice, 1987); the middle third is Normal.
+  double pitch_low_hz = 130;
+  double pitch_high_hz = 160;
+  // Active speech level (ITU-T P.56); -26 dBFS is the nominal level of telephony tests (P.56,
+  // G.191), 6 to 7 dB to either side still count as Normal.
+  double volume_low_dbfs = -33;
+  double volume_high_dbfs = -21.5;
+  // Conversational English is spoken at some 4 to 6 syllables a second (articulation rate,
+  // pauses left out; Goldman-Eisler 1968).
+  double speed_slow = 3.75;
+  double speed_fast = 6.6;
+  // SNR: above 25 dB noise is hard to hear behind speech, below 10 dB it is hard to ignore.
+  double snr_high_noise_db = 10;
+  double snr_low_noise_db = 25;
+};
+
+[[nodiscard]] std::string pitch_word(double hz, const Thresholds& thresholds = {});
+[[nodiscard]] std::string volume_word(double dbfs, const Thresholds& thresholds = {});
+[[nodiscard]] std::string speed_word(double syllables_per_second,
+                                     const Thresholds& thresholds = {});
+[[nodiscard]] std::string noise_word(double snr_db, const Thresholds& thresholds = {});
+
+// What the manifest states. Keys that are read, with their aliases: gender (sex), age, accent
+// (dialect), emotion (style), intent, pitch, volume (energy), speaking_speed (speed), noise_level,
+// snr_db (snr), reverberation, c50_db (c50), duration. Numbers keep their unit; words are kept as
+// they are written; null and empty values count as absent.
+[[nodiscard]] Metadata annotate(const ManifestRow& row, const Thresholds& thresholds = {});
+
+// What the sound itself tells: pitch, volume, speaking_speed (when a transcription is given),
+// noise_level and duration. Attributes that cannot be measured are absent.
+[[nodiscard]] Metadata measure_metadata(const Waveform& waveform, std::string_view transcription,
+                                        const Thresholds& thresholds = {});
+
+// All attributes of both, an annotation before a measurement of the same name.
+[[nodiscard]] Metadata merge(const Metadata& annotated, const Metadata& measured);
+
+// An array of objects with the fields of Attribute; from_json throws DataError naming the field.
+[[nodiscard]] nlohmann::json metadata_to_json(const Metadata& metadata);
+[[nodiscard]] Metadata metadata_from_json(const nlohmann::json& json);
+
+}  // namespace desta::datagen

@@ -1,0 +1,47 @@
+// desta-pretrain: trains the stand-in models from scratch.
+#include <CLI/CLI.hpp>
+
+#include <ATen/Parallel.h>
+
+#include "desta_version.h"
+#include "models/torch_util.h"
+#include "runtime/core/error.h"
+#include "runtime/core/log.h"
+#include "trainer/pretraining.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "desta-pretrain: trains a stand-in model from scratch and writes it as a Hugging Face "
+      "folder.\nInterrupt it at any time; the same command goes on from its last saved state."};
+  app.set_version_flag("--version", DESTA_VERSION);
+  std::string model;
+  desta::trainer::PretrainOptions options;
+  options.steps = 10000;
+  app.add_option("model", model, "llm: a Llama-layout instruct model; speech: a Whisper")
+      ->required()
+      ->check(CLI::IsMember({"llm", "speech"}));
+  app.add_option("--output", options.output, "folder of the finished model")->required();
+  app.add_option("--work", options.work, "folder of the saved state")->required();
+  app.add_option("--seed", options.seed, "seed of everything drawn")->capture_default_str();
+  app.add_option("--steps", options.steps, "updates in all")->capture_default_str();
+  app.add_option("--batch-size", options.batch_size, "dialogues or clips a step")
+      ->capture_default_str();
+  app.add_option("--learning-rate", options.optimizer.learning_rate)->capture_default_str();
+  app.add_option("--save-every", options.save_every, "steps")->capture_default_str();
+  app.add_option("--evaluate-every", options.evaluate_every, "steps")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  at::set_num_threads(1);
+  desta::models::keep_freed_memory();
+  desta::runtime::init_logging(0);
+  try {
+    model == "llm" ? desta::trainer::pretrain_language_model(options)
+                   : desta::trainer::pretrain_speech_model(options);
+  } catch (const desta::runtime::Error& error) {
+    desta::runtime::log().error("{}", error.what());
+    return desta::runtime::exit_code(error.kind());
+  } catch (const std::exception& error) {
+    desta::runtime::log().error("{}", error.what());
+    return desta::runtime::kExitFailure;
+  }
+  return desta::runtime::kExitOk;
+}

@@ -1,0 +1,183 @@
+#include "models/fused.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <vector>
+
+namespace desta::models {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+bool has_kernel(const Tensor& x) {
+  return x.device().is_cpu() &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+template <typename Function>
+void dispatch(at::ScalarType type, Function&& function) {
+  if (type == at::kFloat) {
+    function(float{});
+  } else {
+    function(at::BFloat16{});
+  }
+}
+
+// scale[row] = 1 / sqrt(mean(x^2) + eps); out = round(x scale) weight.
+template <typename T>
+void rms_norm_rows(const T* x, const T* weight, T* out, float* scales, std::int64_t rows,
+                   std::int64_t size, float eps) {
+  for (std::int64_t r = 0; r < rows; ++r, x += size, out += size) {
+    float sum = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float value = x[i];
+      sum += value * value;
+    }
+    const float scale = 1.0F / std::sqrt(sum / static_cast<float>(size) + eps);
+    scales[r] = scale;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const T rounded = static_cast<float>(x[i]) * scale;
+      out[i] = static_cast<float>(rounded) * static_cast<float>(weight[i]);
+    }
+  }
+}
+
+// With h = g weight: dx = scale (h - x scale^2 mean(h x)); dweight += g x scale.
+template <typename T>
+void rms_norm_rows_backward(const T* gradient, const T* x, const T* weight, const float* scales,
+                            T* dx, float* dweight, std::int64_t rows, std::int64_t size) {
+  for (std::int64_t r = 0; r < rows; ++r, x += size, gradient += size, dx += size) {
+    const float scale = scales[r];
+    float dot = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      dot += static_cast<float>(gradient[i]) * static_cast<float>(weight[i]) *
+             static_cast<float>(x[i]);
+    }
+    const float shared = dot * scale * scale / static_cast<float>(size);
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float h = static_cast<float>(gradient[i]) * static_cast<float>(weight[i]);
+      dx[i] = scale * (h - static_cast<float>(x[i]) * shared);
+    }
+    if (dweight != nullptr) {
+      for (std::int64_t i = 0; i < size; ++i) {
+        dweight[i] += static_cast<float>(gradient[i]) * static_cast<float>(x[i]) * scale;
+      }
+    }
+  }
+}
+
+class RmsNorm : public torch::autograd::Function<RmsNorm> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
+                        double eps) {
+    const Tensor x = input.contiguous();
+    const auto size = x.size(-1);
+    const auto rows = size == 0 ? 0 : x.numel() / size;
+    Tensor out = at::empty_like(x);
+    Tensor scales = at::empty({rows}, x.options().dtype(at::kFloat));
+    dispatch(x.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      rms_norm_rows(x.data_ptr<T>(), weight.data_ptr<T>(), out.data_ptr<T>(),
+                    scales.data_ptr<float>(), rows, size, static_cast<float>(eps));
+    });
+    context->save_for_backward({x, weight, scales});
+    context->saved_data["weight_learns"] = weight.requires_grad();
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor& x = saved[0];
+    const Tensor& weight = saved[1];
+    const Tensor gradient = gradients[0].contiguous();
+    const auto size = x.size(-1);
+    Tensor dx = at::empty_like(x);
+    Tensor dweight;
+    if (context->saved_data["weight_learns"].toBool()) {
+      dweight = at::zeros({size}, x.options().dtype(at::kFloat));
+    }
+    dispatch(x.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      rms_norm_rows_backward(gradient.data_ptr<T>(), x.data_ptr<T>(), weight.data_ptr<T>(),
+                             saved[2].data_ptr<float>(), dx.data_ptr<T>(),
+                             dweight.defined() ? dweight.data_ptr<float>() : nullptr,
+                             x.numel() / size, size);
+    });
+    return {dx, dweight.defined() ? dweight.to(weight.scalar_type()) : Tensor(), Tensor()};
+  }
+};
+
+// out = x cos + turn(x) sin with turn(a, b) = (-b, a); direction -1 is the transposed rotation.
+template <typename T>
+void rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor& out,
+                 float direction) {
+  const auto half = x.size(3) / 2;
+  const auto table_batch = cos.size(0) == 1 ? 0 : cos.stride(0);
+  const T* cos_data = cos.data_ptr<T>();
+  const T* sin_data = sin.data_ptr<T>();
+  T* to = out.data_ptr<T>();
+  for (std::int64_t b = 0; b < x.size(0); ++b) {
+    for (std::int64_t h = 0; h < x.size(1); ++h) {
+      for (std::int64_t t = 0; t < x.size(2); ++t, to += 2 * half) {
+        const T* from =
+            x.data_ptr<T>() + b * x.stride(0) + h * x.stride(1) + t * x.stride(2);
+        const T* c = cos_data + b * table_batch + t * 2 * half;
+        const T* s = sin_data + b * table_batch + t * 2 * half;
+        for (std::int64_t i = 0; i < half; ++i) {
+          const float low = from[i];
+          const float high = from[i + half];
+          const float turn = direction * static_cast<float>(s[i]);
+          to[i] = low * static_cast<float>(c[i]) - high * turn;
+          to[i + half] = high * static_cast<float>(c[i]) + low * turn;
+        }
+      }
+    }
+  }
+}
+
+Tensor rotated(const Tensor& input, const Tensor& cos, const Tensor& sin, float direction) {
+  const Tensor x = input.stride(3) == 1 ? input : input.contiguous();
+  Tensor out = at::empty(x.sizes(), x.options().memory_format(at::MemoryFormat::Contiguous));
+  dispatch(x.scalar_type(), [&](auto tag) {
+    rotate_rows<decltype(tag)>(x, cos, sin, out, direction);
+  });
+  return out;
+}
+
+class Rotate : public torch::autograd::Function<Rotate> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos,
+                        const Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return rotated(x, cos, sin, 1.0F);
+  }
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    return {rotated(gradients[0], saved[0], saved[1], -1.0F), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  if (has_kernel(x)) {
+    return RmsNorm::apply(x, weight, eps);
+  }
+  const Tensor wide = x.to(at::kFloat);
+  const Tensor scale = at::rsqrt(at::mean(wide * wide, {-1}, /*keepdim=*/true) + eps);
+  return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  if (has_kernel(x)) {
+    return Rotate::apply(x, cos.contiguous(), sin.contiguous());
+  }
+  const auto half = x.size(-1) / 2;
+  const Tensor turned = at::cat({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}, -1);
+  return x * cos + turned * sin;
+}
+
+}  // namespace desta::models

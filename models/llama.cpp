@@ -1,0 +1,144 @@
+#include "models/llama.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "models/attention.h"
+#include "models/fused.h"
+
+namespace desta::models {
+
+Rotary Rotary::at_positions(const Tensor& positions, const Tensor& inverse_frequencies,
+                            at::ScalarType precision) {
+  const Tensor rows = positions.dim() == 1 ? positions.unsqueeze(0) : positions;
+  const Tensor angles = rows.to(inverse_frequencies.device(), at::kFloat).unsqueeze(-1) *
+                        inverse_frequencies.view({1, 1, -1});
+  const Tensor both = at::cat({angles, angles}, -1).unsqueeze(1);
+  return {at::cos(both).to(precision), at::sin(both).to(precision)};
+}
+
+Tensor rotary_inverse_frequencies(const LlamaConfig& config) {
+  const auto half = config.head_dim / 2;
+  Tensor frequencies = at::empty({half}, at::kFloat);
+  float* out = frequencies.data_ptr<float>();
+  for (std::int64_t i = 0; i < half; ++i) {
+    double frequency = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) /
+                                                       static_cast<double>(config.head_dim));
+    if (config.rope_scaling.has_value()) {
+      const RopeScaling& scaling = *config.rope_scaling;
+      const auto original = static_cast<double>(scaling.original_max_position_embeddings);
+      const double wavelength = 2.0 * std::numbers::pi / frequency;
+      if (wavelength > original / scaling.low_freq_factor) {
+        frequency /= scaling.factor;
+      } else if (wavelength > original / scaling.high_freq_factor) {
+        const double smooth = (original / wavelength - scaling.low_freq_factor) /
+                              (scaling.high_freq_factor - scaling.low_freq_factor);
+        frequency = (1.0 - smooth) * frequency / scaling.factor + smooth * frequency;
+      }
+    }
+    out[i] = static_cast<float>(frequency);
+  }
+  return frequencies;
+}
+
+LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source)
+    : heads_(config.num_heads), kv_heads_(config.num_kv_heads), eps_(config.rms_norm_eps) {
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  const auto hidden = config.hidden_size;
+  const auto inner = config.intermediate_size;
+  const auto query_size = config.num_heads * config.head_dim;
+  const auto kv_size = config.num_kv_heads * config.head_dim;
+  input_norm_ = source.get(prefix + "input_layernorm.weight", {hidden});
+  query_ = source.get(prefix + "self_attn.q_proj.weight", {query_size, hidden});
+  key_ = source.get(prefix + "self_attn.k_proj.weight", {kv_size, hidden});
+  value_ = source.get(prefix + "self_attn.v_proj.weight", {kv_size, hidden});
+  output_ = source.get(prefix + "self_attn.o_proj.weight", {hidden, query_size});
+  post_norm_ = source.get(prefix + "post_attention_layernorm.weight", {hidden});
+  gate_ = source.get(prefix + "mlp.gate_proj.weight", {inner, hidden});
+  up_ = source.get(prefix + "mlp.up_proj.weight", {inner, hidden});
+  down_ = source.get(prefix + "mlp.down_proj.weight", {hidden, inner});
+}
+
+Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
+                           KvCache* cache, std::int64_t cache_layer) const {
+  const Tensor normed = rms_norm(hidden, input_norm_, eps_);
+  const Tensor q = rotate(split_heads(at::linear(normed, query_), heads_), rotary.cos, rotary.sin);
+  Tensor k = rotate(split_heads(at::linear(normed, key_), kv_heads_), rotary.cos, rotary.sin);
+  Tensor v = split_heads(at::linear(normed, value_), kv_heads_);
+  if (cache != nullptr) {
+    std::tie(k, v) = cache->append(cache_layer, k, v);
+  }
+  const Tensor attended = hidden + at::linear(attention(q, k, v, bias), output_);
+  const Tensor inner = rms_norm(attended, post_norm_, eps_);
+  const Tensor gated = at::silu(at::linear(inner, gate_)) * at::linear(inner, up_);
+  return attended + at::linear(gated, down_);
+}
+
+Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source)
+    : config_(std::move(config)), part_(part) {
+  const std::vector<std::int64_t> table = {config_.vocab_size, config_.hidden_size};
+  const bool tied_head = part_.head && config_.tie_word_embeddings;
+  if (part_.embedding || tied_head) {
+    embedding_ = source.get("model.embed_tokens.weight", table);
+    options_ = embedding_.options();
+  }
+  for (auto i = part_.first_layer; i < part_.end_layer; ++i) {
+    layers_.emplace_back(config_, i, source);
+    options_ = layers_.back().options();
+  }
+  if (part_.head) {
+    norm_ = source.get("model.norm.weight", {config_.hidden_size});
+    head_ = tied_head ? embedding_ : source.get("lm_head.weight", table);
+    options_ = head_.options();
+  }
+  inverse_frequencies_ = rotary_inverse_frequencies(config_).to(options_.device());
+}
+
+Tensor Llama::embed(const Tensor& tokens) const {
+  return at::embedding(embedding_, tokens.to(embedding_.device()));
+}
+
+Tensor Llama::run_layers(const Tensor& hidden) const {
+  const auto time = hidden.size(1);
+  const Tensor positions = at::arange(time, hidden.options().dtype(at::kLong));
+  const Rotary rotary =
+      Rotary::at_positions(positions, inverse_frequencies_, hidden.scalar_type());
+  const Tensor bias = causal_bias(time, hidden.device());
+  Tensor out = hidden;
+  for (const auto& layer : layers_) {
+    out = layer.forward(out, rotary, bias);
+  }
+  return out;
+}
+
+Tensor Llama::logits(const Tensor& hidden) const {
+  return at::linear(rms_norm(hidden, norm_, config_.rms_norm_eps), head_);
+}
+
+KvCache Llama::make_cache(std::int64_t batch, std::int64_t capacity) const {
+  return KvCache(static_cast<std::int64_t>(layers_.size()), batch, config_.num_kv_heads, capacity,
+                 config_.head_dim, options_.requires_grad(c10::nullopt));
+}
+
+Tensor Llama::next_logits(const Tensor& embeddings, const std::vector<std::int64_t>& counts,
+                          KvCache& cache) const {
+  const at::NoGradGuard no_grad;
+  const auto time = embeddings.size(1);
+  const Rotary rotary = Rotary::at_positions(cache.new_positions(time), inverse_frequencies_,
+                                             embeddings.scalar_type());
+  const Tensor bias = cache.attention_bias(time).to(embeddings.device());
+  Tensor hidden = embeddings;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    hidden = layers_[i].forward(hidden, rotary, bias, &cache, static_cast<std::int64_t>(i));
+  }
+  cache.advance(counts);
+  std::vector<std::int64_t> last;
+  for (const auto count : counts) {
+    last.push_back(count - 1);
+  }
+  const Tensor rows = at::arange(hidden.size(0), at::kLong);
+  const Tensor ends = hidden.index({rows, at::tensor(last, at::kLong)});
+  return logits(ends).to(at::kFloat);
+}
+
+}  // namespace desta::models

@@ -1,0 +1,98 @@
+// Llama 3, 3.1 and 3.2 (Dubey et al. 2024): RMSNorm, rotary embedding, grouped-query attention,
+// SwiGLU. Parameter names are those of transformers' LlamaForCausalLM.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "models/language_model.h"
+#include "models/llama_config.h"
+#include "models/tensor_source.h"
+
+namespace desta::models {
+
+// Cosines and sines of the rotary embedding (Su et al. 2021), halves repeated as transformers lays
+// them out.
+struct Rotary {
+  Tensor cos;  // [1 or batch, 1, time, head_dim]
+  Tensor sin;
+
+  // For positions [batch, time] or [time]. `inverse_frequencies`: [head_dim / 2].
+  [[nodiscard]] static Rotary at_positions(const Tensor& positions,
+                                           const Tensor& inverse_frequencies,
+                                           at::ScalarType precision);
+};
+
+// theta^(-2i/head_dim), scaled as Llama 3.1 does when the configuration says so: [head_dim / 2].
+[[nodiscard]] Tensor rotary_inverse_frequencies(const LlamaConfig& config);
+
+class LlamaLayer {
+ public:
+  LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source);
+
+  // hidden [batch, time, hidden] -> the same shape. With a cache, keys and values are appended to
+  // its layer `cache_layer`, and `bias` covers the cached positions as well.
+  [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
+                               KvCache* cache = nullptr, std::int64_t cache_layer = 0) const;
+
+  [[nodiscard]] at::TensorOptions options() const { return query_.options(); }
+
+ private:
+  std::int64_t heads_;
+  std::int64_t kv_heads_;
+  double eps_;
+  Tensor input_norm_, query_, key_, value_, output_, post_norm_, gate_, up_, down_;
+};
+
+// A contiguous run of a Llama: what one pipeline stage holds.
+struct LlamaPart {
+  std::int64_t first_layer = 0;
+  std::int64_t end_layer = 0;  // one past the last
+  bool embedding = false;
+  bool head = false;
+
+  [[nodiscard]] static LlamaPart whole(const LlamaConfig& config) {
+    return {0, config.num_layers, true, true};
+  }
+};
+
+class Llama final : public LanguageModel {
+ public:
+  // Asks `source` for the tensors of `part` only.
+  Llama(LlamaConfig config, LlamaPart part, TensorSource& source);
+
+  [[nodiscard]] const LlamaConfig& config() const { return config_; }
+  [[nodiscard]] const LlamaPart& part() const { return part_; }
+
+  // [batch, time] int64 -> [batch, time, hidden]. Needs the embedding.
+  [[nodiscard]] Tensor embed(const Tensor& tokens) const override;
+  // Runs this part's layers over whole sequences, causally: [batch, time, hidden] -> the same.
+  [[nodiscard]] Tensor run_layers(const Tensor& hidden) const;
+  // Final norm and head: [..., hidden] -> [..., vocab_size], in the model's precision.
+  [[nodiscard]] Tensor logits(const Tensor& hidden) const;
+
+  [[nodiscard]] std::int64_t vocab_size() const override { return config_.vocab_size; }
+  [[nodiscard]] std::int64_t max_positions() const override {
+    return config_.max_position_embeddings;
+  }
+  [[nodiscard]] KvCache make_cache(std::int64_t batch, std::int64_t capacity) const override;
+  [[nodiscard]] Tensor next_logits(const Tensor& embeddings,
+                                   const std::vector<std::int64_t>& counts,
+                                   KvCache& cache) const override;
+
+ private:
+  LlamaConfig config_;
+  LlamaPart part_;
+  Tensor embedding_;  // [vocab_size, hidden]
+  std::vector<LlamaLayer> layers_;
+  Tensor norm_;
+  Tensor head_;  // [vocab_size, hidden]; the embedding itself when tied
+  Tensor inverse_frequencies_;
+  at::TensorOptions options_;
+};
+
+}  // namespace desta::models

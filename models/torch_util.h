@@ -1,0 +1,44 @@
+// Small pieces that every network here uses: seeded generators, dropout that does not touch global
+// state, dtype names, and what is known of the BLAS that LibTorch calls.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/core/dtype.h"
+
+namespace desta::models {
+
+// A CPU generator of its own; the global one is never used, so results depend on seeds alone.
+[[nodiscard]] at::Generator make_generator(std::uint64_t seed);
+
+// Inverted dropout with a mask drawn from `generator`. The identity when no generator is given.
+[[nodiscard]] at::Tensor dropout(const at::Tensor& x, double probability,
+                                 const c10::optional<at::Generator>& generator);
+
+[[nodiscard]] at::ScalarType to_scalar_type(runtime::DType dtype);
+// Throws ModelError for a type that the runtime does not move.
+[[nodiscard]] runtime::DType to_dtype(at::ScalarType type);
+// "float32" or "bfloat16". Throws ConfigError for any other name.
+[[nodiscard]] at::ScalarType parse_precision(const std::string& name);
+
+// Makes malloc keep large blocks for reuse instead of returning them to the kernel after every
+// operation: tensors of a few megabytes otherwise cost a page fault per 4 KiB each time (a fifth of
+// a small model's training step, measured with perf). Programs call it first.
+void keep_freed_memory();
+
+// Which BLAS is live and what a float32 product reaches with it now.
+struct BlasReport {
+  std::string library;    // resolved path of the library that serves sgemm
+  double gigaflops = 0;   // measured on one 512 x 512 x 512 product
+  [[nodiscard]] bool is_reference() const { return library.find("openblas") == std::string::npos &&
+                                                   library.find("mkl") == std::string::npos &&
+                                                   library.find("blis") == std::string::npos; }
+};
+// LibTorch does not warn when it runs on the reference BLAS, thirty times slower than OpenBLAS;
+// programs print this line at start.
+[[nodiscard]] BlasReport probe_blas();
+
+}  // namespace desta::models

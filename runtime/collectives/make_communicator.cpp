@@ -1,0 +1,36 @@
+#include "runtime/collectives/make_communicator.h"
+
+#include <mpi.h>
+
+#include "runtime/collectives/local_communicator.h"
+#include "runtime/collectives/mpi_communicator.h"
+#include "runtime/collectives/nccl_communicator.h"
+#include "runtime/core/error.h"
+
+namespace desta::runtime {
+
+std::unique_ptr<Communicator> make_communicator(std::string_view backend,
+                                                const MpiEnvironment& environment,
+                                                CommunicatorOptions options) {
+  if (backend == "auto") {
+    backend = environment.size() == 1 ? "local" : "mpi";
+  }
+  if (backend == "local") {
+    if (environment.size() != 1) {
+      throw ConfigError("the 'local' communicator is for one rank, the job has {}; choose 'mpi'",
+                        environment.size());
+    }
+    return make_local_communicator();
+  }
+  if (backend == "mpi") {
+    return make_mpi_communicator(MPI_COMM_WORLD, {.timeout = options.timeout});
+  }
+  if (backend == "nccl") {
+    return make_nccl_communicator(
+        make_mpi_communicator(MPI_COMM_WORLD, {.timeout = options.timeout}),
+        {.device = environment.local_rank(), .timeout = options.timeout});
+  }
+  throw ConfigError("there is no communicator '{}'; choose auto, local, mpi or nccl", backend);
+}
+
+}  // namespace desta::runtime

@@ -1,0 +1,27 @@
+// The data plane over NCCL: buffers are device memory of one GPU a rank. Offered only when the
+// build found NCCL and the machine has a GPU.
+//
+// NCCL knows no tags: messages between two ranks must be received in the order in which they were
+// sent. Each receive and each collective runs on the communicator's own stream and is finished
+// when the call returns; the caller's kernels that made a buffer must be finished before the call.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "runtime/collectives/communicator.h"
+
+namespace desta::runtime {
+
+struct NcclCommunicatorOptions {
+  int device = 0;
+  std::chrono::milliseconds timeout = std::chrono::minutes(10);
+};
+
+// `bootstrap` (over host memory) carries NCCL's identifier to all ranks and lives on for splits.
+// Collective. Throws ConfigError when NCCL was not compiled in or the GPU is not there,
+// TransportError when NCCL fails.
+[[nodiscard]] std::unique_ptr<Communicator> make_nccl_communicator(
+    std::unique_ptr<Communicator> bootstrap, NcclCommunicatorOptions options);
+
+}  // namespace desta::runtime

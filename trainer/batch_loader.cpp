@@ -1,0 +1,130 @@
+#include "trainer/batch_loader.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "datagen/audio_file.h"
+#include "runtime/core/error.h"
+#include "runtime/core/random.h"
+
+namespace desta::trainer {
+
+BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
+                         const BatchOptions& options, std::int64_t queries, std::uint64_t seed)
+    : dataset_(datagen::Dataset::open(dataset)),
+      tokenizer_(&tokenizer),
+      format_(tokenizer),
+      options_(options),
+      queries_(queries),
+      seed_(seed) {
+  if (static_cast<std::int64_t>(dataset_.size()) < options_.global_size) {
+    throw runtime::ConfigError("{}: {} rows are fewer than training.batch.global_size ({}); make "
+                               "more data or a smaller batch",
+                               dataset.string(), dataset_.size(), options_.global_size);
+  }
+}
+
+std::int64_t BatchLoader::steps_per_epoch() const {
+  return static_cast<std::int64_t>(dataset_.size()) / options_.global_size;
+}
+
+std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int64_t index) const {
+  const std::int64_t epoch = step / steps_per_epoch();
+  if (epoch != order_epoch_) {
+    order_.resize(dataset_.size());
+    std::iota(order_.begin(), order_.end(), 0);
+    runtime::Random random(runtime::mix_seed(seed_, static_cast<std::uint64_t>(epoch)));
+    random.shuffle(order_);
+    order_epoch_ = epoch;
+  }
+  const std::int64_t first =
+      (step % steps_per_epoch()) * options_.global_size + index * options_.micro_size;
+  const auto begin = order_.begin() + first;
+  return {begin, begin + options_.micro_size};
+}
+
+std::int64_t BatchLoader::ordered_microbatches() const {
+  const auto rows = static_cast<std::int64_t>(dataset_.size());
+  return (rows + options_.micro_size - 1) / options_.micro_size;
+}
+
+std::vector<std::size_t> BatchLoader::ordered_rows(std::int64_t index) const {
+  const auto begin = static_cast<std::size_t>(index * options_.micro_size);
+  const auto end =
+      std::min(dataset_.size(), begin + static_cast<std::size_t>(options_.micro_size));
+  std::vector<std::size_t> rows(end - begin);
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
+}
+
+Sample BatchLoader::sample(std::size_t index) const {
+  const datagen::Row row = dataset_.row(index);
+  Sample sample;
+  sample.audio_filepath = row.audio_filepath;
+  sample.prompt = models::speech_prompt(format_, *tokenizer_, "", row.transcription, row.prompt);
+  sample.response = tokenizer_->encode_plain(row.response);
+  sample.response.push_back(format_.end_of_turn());
+  const auto room =
+      std::max<std::int64_t>(1, options_.max_text_tokens -
+                                    static_cast<std::int64_t>(sample.prompt.tokens.size()));
+  if (static_cast<std::int64_t>(sample.response.size()) > room) {
+    sample.response.resize(static_cast<std::size_t>(room));
+  }
+  return sample;
+}
+
+TextBatch BatchLoader::text(const std::vector<std::size_t>& rows) const {
+  std::vector<Sample> samples;
+  std::int64_t time = 0;
+  for (const auto row : rows) {
+    samples.push_back(sample(row));
+    time = std::max(time, static_cast<std::int64_t>(samples.back().prompt.tokens.size() +
+                                                    samples.back().response.size()));
+  }
+  TextBatch batch;
+  batch.speech_at = samples.front().prompt.speech_at;
+  batch.tokens = at::full({static_cast<std::int64_t>(rows.size()), time}, format_.end_of_turn(),
+                          at::kLong);
+  std::vector<std::int64_t> positions;
+  std::vector<std::int64_t> targets;
+  auto tokens = batch.tokens.accessor<std::int64_t, 2>();
+  for (std::size_t r = 0; r < samples.size(); ++r) {
+    const Sample& sample = samples[r];
+    const auto row = static_cast<std::int64_t>(r);
+    std::int64_t t = 0;
+    for (const auto token : sample.prompt.tokens) {
+      tokens[row][t++] = token;
+    }
+    for (const auto token : sample.response) {
+      positions.push_back(row * (time + queries_) + queries_ + t - 1);
+      targets.push_back(token);
+      tokens[row][t++] = token;
+    }
+  }
+  batch.learn_positions = at::tensor(positions, at::kLong);
+  batch.targets = at::tensor(targets, at::kLong);
+  return batch;
+}
+
+at::Tensor BatchLoader::audio(const std::vector<std::size_t>& rows,
+                              const models::LogMel& log_mel) const {
+  std::vector<at::Tensor> mels;
+  const double seconds = 0.01 * static_cast<double>(log_mel.frames());
+  for (const auto row : rows) {
+    const auto wave = datagen::read_audio(dataset_.row(row).audio_filepath, seconds);
+    mels.push_back(log_mel(wave.samples));
+  }
+  return at::stack(mels);
+}
+
+std::int64_t BatchLoader::response_tokens(std::int64_t step) const {
+  std::int64_t total = 0;
+  for (std::int64_t m = 0; m < microbatches(); ++m) {
+    for (const auto row : training_rows(step, m)) {
+      total += static_cast<std::int64_t>(sample(row).response.size());
+    }
+  }
+  return total;
+}
+
+}  // namespace desta::trainer

@@ -1,0 +1,76 @@
+// Which samples make a step, and what a stage needs of them. The choice depends on seed, epoch and
+// step alone, never on who asks or how many ranks there are, so every rank makes its own part and
+// nothing of it has to be sent.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "datagen/dataset.h"
+#include "models/chat_format.h"
+#include "models/log_mel.h"
+#include "models/tokenizer.h"
+#include "trainer/options.h"
+
+namespace desta::trainer {
+
+// A row in tokens: the prompt with its gap for speech, and the response with its end token.
+struct Sample {
+  std::string audio_filepath;
+  models::SpeechPrompt prompt;
+  std::vector<models::TokenId> response;
+};
+
+// Text of a microbatch, padded behind; speech vectors go in at `speech_at`, the same for all rows.
+struct TextBatch {
+  at::Tensor tokens;             // [batch, time] int64
+  std::int64_t speech_at = 0;
+  at::Tensor learn_positions;    // [n] int64: flat positions (row * (time + queries) + t) whose next
+                                 // token is learned
+  at::Tensor targets;            // [n] int64
+};
+
+class BatchLoader {
+ public:
+  // `queries`: speech vectors a sample. Throws ConfigError when the dataset has fewer rows than one
+  // global batch, DataError for a damaged dataset.
+  BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
+              const BatchOptions& options, std::int64_t queries, std::uint64_t seed);
+
+  [[nodiscard]] std::size_t rows() const { return dataset_.size(); }
+  [[nodiscard]] std::int64_t steps_per_epoch() const;
+  [[nodiscard]] std::int64_t microbatches() const {
+    return options_.global_size / options_.micro_size;
+  }
+
+  // Rows of microbatch `index` (0-based, over all replicas) of step `step`, in training order.
+  [[nodiscard]] std::vector<std::size_t> training_rows(std::int64_t step, std::int64_t index) const;
+  // The same for a pass over the dataset in its own order; the last microbatch may be short.
+  [[nodiscard]] std::vector<std::size_t> ordered_rows(std::int64_t index) const;
+  [[nodiscard]] std::int64_t ordered_microbatches() const;
+
+  [[nodiscard]] Sample sample(std::size_t row) const;
+  [[nodiscard]] TextBatch text(const std::vector<std::size_t>& rows) const;
+  // Log-mel of the rows' audio: [batch, mel_bins, frames] float32.
+  // Throws DataError naming the file.
+  [[nodiscard]] at::Tensor audio(const std::vector<std::size_t>& rows,
+                                 const models::LogMel& log_mel) const;
+  // Response tokens of all microbatches of a step: what the summed loss is divided by.
+  [[nodiscard]] std::int64_t response_tokens(std::int64_t step) const;
+
+ private:
+  datagen::Dataset dataset_;
+  const models::Tokenizer* tokenizer_;
+  models::ChatFormat format_;
+  BatchOptions options_;
+  std::int64_t queries_;
+  std::uint64_t seed_;
+  mutable std::int64_t order_epoch_ = -1;
+  mutable std::vector<std::size_t> order_;
+};
+
+}  // namespace desta::trainer

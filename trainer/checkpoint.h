@@ -1,0 +1,26 @@
+// A run's checkpoints: folders `checkpoints/step-NNNNNNNN`, each whole or absent.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "trainer/trial.h"
+
+namespace desta::trainer {
+
+// Writes the trial's state as the checkpoint of its step and removes all but the newest `keep`
+// (0 keeps all). Throws InternalError when the disk is full; older checkpoints are untouched then.
+std::filesystem::path save_checkpoint(const std::filesystem::path& run, Trial& trial,
+                                      std::int64_t keep);
+
+// Checkpoints of a run, oldest first. Half-written ones are not among them.
+[[nodiscard]] std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run);
+
+// Loads the newest checkpoint that is whole; damaged ones are named in `problems` and passed over.
+// Returns its path, or an empty path when there is none.
+std::filesystem::path load_newest_checkpoint(const std::filesystem::path& run, Trial& trial,
+                                             std::vector<std::string>& problems);
+
+}  // namespace desta::trainer

@@ -1,0 +1,140 @@
+#include "trainer/executor.h"
+
+#include <chrono>
+#include <map>
+
+#include "models/torch_util.h"
+#include "runtime/core/error.h"
+
+namespace desta::trainer {
+namespace {
+
+constexpr std::int64_t kMaximumDims = 6;
+constexpr int kForwardTag = 1;
+constexpr int kBackwardTag = 2;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// What goes before a tensor's bytes: how many tensors are still to come (with this one), its type
+// and its shape.
+struct TensorHeader {
+  std::int64_t remaining = 0;
+  std::int64_t dtype = 0;
+  std::int64_t dims = 0;
+  std::int64_t sizes[kMaximumDims] = {};
+};
+
+}  // namespace
+
+Executor::Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
+                   const BatchLoader* validation, runtime::Trace& trace)
+    : stage_(stage),
+      trial_(trial),
+      links_(links),
+      training_(training),
+      validation_(validation),
+      trace_(trace) {}
+
+void Executor::send(const std::vector<Tensor>& tensors, int peer, int tag) {
+  auto remaining = static_cast<std::int64_t>(tensors.size());
+  for (const auto& tensor : tensors) {
+    TensorHeader header{remaining--, static_cast<std::int64_t>(tensor.scalar_type()), tensor.dim()};
+    std::copy(tensor.sizes().begin(), tensor.sizes().end(), header.sizes);
+    Tensor head = at::empty({static_cast<std::int64_t>(sizeof(header))}, at::kByte);
+    std::memcpy(head.data_ptr(), &header, sizeof(header));
+    for (const Tensor& buffer : {head, tensor.contiguous()}) {
+      auto work = links_.pipeline->send_async(buffer.data_ptr(), models::byte_size(buffer), peer, tag);
+      pending_.push_back({buffer, std::move(work)});
+    }
+  }
+  std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
+}
+
+std::vector<Tensor> Executor::receive(int peer, int tag) {
+  std::vector<Tensor> tensors;
+  TensorHeader header;
+  do {
+    links_.pipeline->receive(&header, sizeof(header), peer, tag);
+    Tensor tensor = at::empty(at::IntArrayRef(header.sizes, static_cast<std::size_t>(header.dims)),
+                              static_cast<at::ScalarType>(header.dtype));
+    links_.pipeline->receive(tensor.data_ptr(), models::byte_size(tensor), peer, tag);
+    tensors.push_back(tensor);
+  } while (header.remaining > 1);
+  return tensors;
+}
+
+void Executor::finish_sends() {
+  for (auto& pending : pending_) {
+    pending.work->wait();
+  }
+  pending_.clear();
+}
+
+StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
+  const auto start = std::chrono::steady_clock::now();
+  const int before = static_cast<int>(stage_.part().stage) - 1;
+  const int behind = before + 2;
+  const BatchLoader& loader = plan.learn || validation_ == nullptr ? training_ : *validation_;
+  StageReport report;
+  std::map<std::int64_t, Activations> inputs;
+  std::map<std::int64_t, Activations> outputs;
+  std::map<std::int64_t, Tensor> gradients;        // from behind, by microbatch
+  std::map<std::int64_t, Tensor> input_gradients;  // for the stage before
+  for (const auto& action : table) {
+    const auto m = action.microbatch;
+    const auto began = std::chrono::steady_clock::now();
+    const runtime::Trace::Span span(trace_, std::string(name_of(action.op)), "pipeline");
+    switch (action.op) {
+      case Op::kReceiveForward:
+        inputs[m] = receive(before, kForwardTag);
+        break;
+      case Op::kForward:
+        outputs[m] = stage_.forward({.key = m,
+                                     .global_microbatch = plan.first_microbatch + m,
+                                     .rows = &plan.rows[static_cast<std::size_t>(m)],
+                                     .learn = plan.learn},
+                                    inputs[m], trial_, loader, plan.loss_scale);
+        inputs.erase(m);
+        report.busy_seconds += seconds_since(began);
+        break;
+      case Op::kSendForward:
+        send(outputs[m], behind, kForwardTag);
+        outputs.erase(m);
+        break;
+      case Op::kReceiveBackward:
+        gradients[m] = receive(behind, kBackwardTag).front();
+        break;
+      case Op::kBackward:
+        input_gradients[m] = stage_.backward(m, gradients[m]);
+        gradients.erase(m);
+        report.busy_seconds += seconds_since(began);
+        break;
+      case Op::kSendBackward:
+        send({input_gradients[m]}, before, kBackwardTag);
+        input_gradients.erase(m);
+        break;
+      case Op::kReduce:
+        trial_->reduce(*links_.replicas);
+        break;
+      case Op::kStep: {
+        const auto step = trial_->finish_step();
+        report.gradient_norm = step.gradient_norm;
+        report.learning_rate = step.learning_rate;
+        report.skipped = step.skipped;
+        report.busy_seconds += seconds_since(began);
+        break;
+      }
+    }
+  }
+  finish_sends();
+  const auto loss = stage_.take_loss();
+  report.loss = loss.scaled_sum;
+  report.tokens = loss.tokens;
+  report.right_tokens = loss.right;
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace desta::trainer

@@ -1,0 +1,75 @@
+// Executes a stage's table: receives, runs, sends, reduces and steps as the table says, over
+// communicators that tensors cross directly.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "runtime/collectives/communicator.h"
+#include "runtime/telemetry/trace.h"
+#include "trainer/schedule.h"
+#include "trainer/stage.h"
+
+namespace desta::trainer {
+
+// The wires of one rank. Ranks of `pipeline` are the stages of one replica; ranks of `replicas` are
+// the copies of this stage.
+struct Links {
+  std::unique_ptr<runtime::Communicator> pipeline;
+  std::unique_ptr<runtime::Communicator> replicas;
+};
+
+// What one stage has to say of one step.
+struct StageReport {
+  double loss = 0;              // this replica's share of the mean token loss; last stage only
+  std::int64_t tokens = 0;      // response tokens behind it
+  std::int64_t right_tokens = 0;
+  double gradient_norm = 0;     // adapter's stage only
+  double learning_rate = 0;
+  bool skipped = false;
+  double busy_seconds = 0;      // in forward and backward passes and the optimiser
+  double seconds = 0;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, busy_seconds,
+            seconds);
+  }
+};
+
+// Rows of the replica's microbatches and where they stand in the global batch.
+struct StepPlan {
+  std::vector<std::vector<std::size_t>> rows;
+  std::int64_t first_microbatch = 0;
+  double loss_scale = 1;  // one over the response tokens of the global batch
+  bool learn = true;
+};
+
+class Executor {
+ public:
+  // `trial` is null except on the adapter's stage. All must outlive the executor.
+  Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
+           const BatchLoader* validation, runtime::Trace& trace);
+
+  // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
+  StageReport run(const StageTable& table, const StepPlan& plan);
+
+ private:
+  void send(const std::vector<Tensor>& tensors, int peer, int tag);
+  std::vector<Tensor> receive(int peer, int tag);
+  void finish_sends();
+
+  Stage& stage_;
+  Trial* trial_;
+  Links& links_;
+  const BatchLoader& training_;
+  const BatchLoader* validation_;
+  runtime::Trace& trace_;
+  struct Pending {
+    Tensor buffer;
+    std::unique_ptr<runtime::Work> work;
+  };
+  std::vector<Pending> pending_;
+};
+
+}  // namespace desta::trainer

@@ -1,0 +1,226 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "datagen/generation.h"
+#include "datagen/instruction_corpus.h"
+#include "datagen/seed_transcript.h"
+#include "models/chat_format.h"
+#include "models/llama.h"
+#include "models/split_pattern.h"
+#include "models/tokenizer_trainer.h"
+#include "models/torch_util.h"
+#include "runtime/core/random.h"
+#include "trainer/pretraining.h"
+
+namespace desta::trainer {
+namespace fs = std::filesystem;
+using datagen::Split;
+using models::TensorMap;
+using models::TokenId;
+using runtime::Random;
+
+namespace {
+
+// Batches are cut from a pool of dialogues sorted by length, so that little is padding.
+constexpr std::int64_t kPoolSteps = 8;
+// Context embeddings are jittered in half of the rows, by up to this share of their size, so that
+// the model reads vectors that are near words as well as words (cf. NEFTune, Jain et al. 2023).
+constexpr double kLargestNoise = 0.5;
+
+models::LlamaConfig stand_in_config(std::int64_t vocab_size) {
+  models::LlamaConfig config;
+  config.vocab_size = vocab_size;
+  config.hidden_size = 256;
+  config.intermediate_size = 704;
+  config.num_layers = 5;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 64;
+  config.rope_theta = 10000.0;
+  config.tie_word_embeddings = true;
+  config.max_position_embeddings = 1024;
+  return config;
+}
+
+void make_tokenizer(const PretrainOptions& options) {
+  std::vector<std::string> texts;
+  Random random(options.seed);
+  for (int i = 0; i < 20000; ++i) {
+    for (const auto& turn : datagen::draw_dialogue(random, Split::kTrain)) {
+      texts.push_back(turn.content);
+    }
+  }
+  texts.emplace_back("\n\n audio user assistant system");
+  models::train_tokenizer(
+      texts,
+      {models::kLlama3Pattern,
+       1792,
+       {"<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
+        "<|eot_id|>"}},
+      options.output);
+}
+
+struct Example {
+  std::vector<TokenId> tokens;
+  std::vector<bool> learn;  // the token is part of an answer
+};
+
+class Batches {
+ public:
+  Batches(const PretrainOptions& options, const models::Tokenizer& tokenizer)
+      : options_(options), tokenizer_(tokenizer), format_(tokenizer) {}
+
+  const std::vector<Example>& at(std::int64_t step) {
+    const std::int64_t pool = step / kPoolSteps;
+    if (pool != pool_) {
+      fill(pool);
+    }
+    return batches_[static_cast<std::size_t>(step % kPoolSteps)];
+  }
+
+ private:
+  [[nodiscard]] Example encode(const std::vector<datagen::Turn>& turns) const {
+    Example example;
+    example.tokens.push_back(format_.begin());
+    for (const auto& turn : turns) {
+      format_.append_header(turn.role, example.tokens);
+      example.learn.resize(example.tokens.size(), false);
+      const auto words = tokenizer_.encode_plain(turn.content);
+      example.tokens.insert(example.tokens.end(), words.begin(), words.end());
+      example.tokens.push_back(format_.end_of_turn());
+      example.learn.resize(example.tokens.size(), turn.role == "assistant");
+    }
+    return example;
+  }
+
+  void fill(std::int64_t pool) {
+    Random random(runtime::mix_seed(options_.seed, static_cast<std::uint64_t>(pool) + 1));
+    std::vector<Example> examples;
+    for (std::int64_t i = 0; i < kPoolSteps * options_.batch_size; ++i) {
+      examples.push_back(encode(datagen::draw_dialogue(random, Split::kTrain)));
+    }
+    std::stable_sort(examples.begin(), examples.end(), [](const Example& a, const Example& b) {
+      return a.tokens.size() < b.tokens.size();
+    });
+    batches_.clear();
+    for (std::int64_t i = 0; i < kPoolSteps; ++i) {
+      const auto first = examples.begin() + i * options_.batch_size;
+      batches_.emplace_back(first, first + options_.batch_size);
+    }
+    random.shuffle(batches_);
+    pool_ = pool;
+  }
+
+  const PretrainOptions& options_;
+  const models::Tokenizer& tokenizer_;
+  models::ChatFormat format_;
+  std::int64_t pool_ = -1;
+  std::vector<std::vector<Example>> batches_;
+};
+
+at::Tensor batch_loss(const models::Llama& llama, const std::vector<Example>& batch,
+                      std::uint64_t seed) {
+  std::size_t longest = 0;
+  for (const auto& example : batch) {
+    longest = std::max(longest, example.tokens.size());
+  }
+  const auto rows = static_cast<std::int64_t>(batch.size());
+  const auto time = static_cast<std::int64_t>(longest);
+  at::Tensor tokens = at::zeros({rows, time}, at::kLong);
+  std::vector<std::int64_t> where;    // flat positions whose next token is learned
+  std::vector<std::int64_t> targets;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Example& example = batch[static_cast<std::size_t>(r)];
+    for (std::size_t t = 0; t < example.tokens.size(); ++t) {
+      tokens[r][static_cast<std::int64_t>(t)] = example.tokens[t];
+      if (t > 0 && example.learn[t]) {
+        where.push_back(r * time + static_cast<std::int64_t>(t) - 1);
+        targets.push_back(example.tokens[t]);
+      }
+    }
+  }
+  at::Tensor hidden = llama.embed(tokens);
+  at::Generator generator = models::make_generator(seed);
+  const at::Tensor strength =
+      at::clamp_min(at::rand({rows, 1, 1}, generator, at::TensorOptions()) * 2.0 - 1.0, 0.0) *
+      kLargestNoise;
+  const at::Tensor size = hidden.detach().to(at::kFloat).square().mean().sqrt();
+  const at::Tensor noise = at::randn(hidden.sizes(), generator, at::TensorOptions());
+  hidden = hidden + (noise * strength * size).to(hidden.scalar_type());
+  hidden = llama.run_layers(hidden);
+  const at::Tensor picked = hidden.view({rows * time, -1}).index_select(0, at::tensor(where, at::kLong));
+  return at::cross_entropy_loss(llama.logits(picked).to(at::kFloat), at::tensor(targets, at::kLong));
+}
+
+std::string evaluate(const models::LlamaConfig& config, const models::Tokenizer& tokenizer,
+                     const TensorMap& parameters) {
+  constexpr int kScenes = 400;
+  const at::NoGradGuard no_grad;
+  const TensorMap narrow = cast(parameters, at::kBFloat16);
+  models::MapSource source(narrow);
+  const models::Llama llama(config, models::LlamaPart::whole(config), source);
+  const models::ChatFormat format(tokenizer);
+  Random random(77);
+  std::vector<datagen::Scene> scenes;
+  std::vector<datagen::Question> questions;
+  std::vector<datagen::GenerationRequest> requests;
+  for (int i = 0; i < kScenes; ++i) {
+    scenes.push_back(datagen::draw_scene(random, Split::kHeldOut));
+    questions.push_back(datagen::draw_question(random, scenes.back()));
+    const std::string seed = datagen::seed_transcript(scenes.back().sentence, scenes.back().seconds,
+                                                      scenes.back().metadata, {});
+    const auto prompt =
+        models::text_prompt(format, datagen::generator_prompt(seed, questions.back().text));
+    requests.push_back({llama.embed(at::tensor(prompt, at::kLong).unsqueeze(0))[0], 0});
+  }
+  const auto answers =
+      datagen::generate(llama, requests, {.max_new_tokens = 200}, format.end_of_turn());
+  std::map<std::string, std::pair<int, int>> table;  // kind -> right, asked
+  for (int i = 0; i < kScenes; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    const bool right = datagen::is_right(questions[n], scenes[n], tokenizer.decode(answers[n]));
+    for (const auto& row : {std::string(datagen::name_of(questions[n].kind)), std::string("all")}) {
+      table[row].first += right ? 1 : 0;
+      ++table[row].second;
+    }
+  }
+  std::string line = "right on held-out scenes:";
+  for (const auto& [kind, counts] : table) {
+    line += fmt::format(" {} {:.1f}% ({}/{})", kind, 100.0 * counts.first / counts.second,
+                        counts.first, counts.second);
+  }
+  return line;
+}
+
+}  // namespace
+
+void pretrain_language_model(const PretrainOptions& options) {
+  if (!fs::exists(options.output / "tokenizer.json")) {
+    make_tokenizer(options);
+  }
+  const models::Tokenizer tokenizer(options.output);
+  const models::LlamaConfig config = stand_in_config(tokenizer.vocab_size());
+  Batches batches(options, tokenizer);
+  PretrainTask task;
+  task.name = "stand-in language model";
+  models::RandomSource random(task.initial, options.seed);
+  (void)models::Llama(config, models::LlamaPart::whole(config), random);
+  task.loss = [&](std::int64_t step, const TensorMap& parameters) {
+    const TensorMap narrow = cast(parameters, at::kBFloat16);
+    models::MapSource source(narrow);
+    const models::Llama llama(config, models::LlamaPart::whole(config), source);
+    return batch_loss(llama, batches.at(step),
+                      runtime::mix_seed(options.seed, static_cast<std::uint64_t>(step)));
+  };
+  task.evaluate = [&](const TensorMap& parameters) {
+    return evaluate(config, tokenizer, parameters);
+  };
+  const TensorMap trained = pretrain(task, options);
+  config.save(options.output);
+  export_weights(trained, options.output);
+}
+
+}  // namespace desta::trainer

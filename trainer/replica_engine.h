@@ -1,0 +1,110 @@
+// Everything one rank needs to train: its stage, its trial where the adapter is, its data and its
+// wires, behind a few calls. The stage actor owns one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer.h"
+#include "trainer/executor.h"
+#include "trainer/frozen_checksums.h"
+#include "trainer/options.h"
+
+namespace desta::trainer {
+
+// The shapes of the models that the options name. Reads configuration files only.
+[[nodiscard]] ModelShapes read_shapes(const TrainingOptions& options);
+
+// Throws ConfigError when sizes do not fit: batch, microbatch, replicas and ranks.
+void check_layout(const TrainingOptions& options, int ranks);
+
+// Where a rank stands: ranks of one replica are neighbours, rank = replica * stages + stage.
+struct RankPlace {
+  std::int64_t replica = 0;
+  std::int64_t stage = 0;
+  [[nodiscard]] static RankPlace of(int rank, std::int64_t stages) {
+    return {rank / stages, rank % stages};
+  }
+};
+
+// Splits the world into this rank's pipeline and this stage's replicas. Collective.
+[[nodiscard]] Links make_links(runtime::Communicator& world, const TrainingOptions& options);
+
+struct StageInfo {
+  std::string part;
+  std::uint64_t frozen_tensors = 0;
+  std::uint64_t frozen_bytes = 0;    // the shard
+  std::uint64_t adapter_bytes = 0;   // parameters, gradients and optimiser state
+  std::uint64_t resident_bytes = 0;  // of the process after loading
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t start_step = 0;       // adapter's stage: where the newest checkpoint stands
+  std::string checkpoint;            // the checkpoint that was loaded
+  std::vector<std::string> problems; // checkpoints that were passed over
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(part, frozen_tensors, frozen_bytes, adapter_bytes, resident_bytes, steps_per_epoch,
+            start_step, checkpoint, problems);
+  }
+};
+
+struct FrozenReport {
+  std::uint64_t tensors = 0;
+  std::vector<std::string> changed;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(tensors, changed);
+  }
+};
+
+class ReplicaEngine {
+ public:
+  // Loads this rank's shard, and the newest whole checkpoint of the run where the adapter is.
+  ReplicaEngine(const TrainingOptions& options, RankPlace place, Links& links);
+
+  [[nodiscard]] StageInfo info() const;
+  [[nodiscard]] std::int64_t total_steps() const { return total_steps_; }
+
+  // One optimiser step, this stage's part.
+  StageReport train_step(std::int64_t step);
+  // Mean loss over the validation rows, this stage's part. Replicas share the microbatches.
+  StageReport validate();
+  // Adapter's stage of replica 0 writes; others do nothing. Returns the path.
+  std::string save();
+  [[nodiscard]] FrozenReport verify_frozen() const;
+  // Bytes sent so far to other replicas.
+  [[nodiscard]] std::uint64_t replica_bytes_sent() const;
+  void write_trace(const std::filesystem::path& path) const;
+
+  // For tests: the adapter's flat gradient of a step, before the optimiser; adapter's stage only.
+  [[nodiscard]] Trial* trial() { return trial_ ? &*trial_ : nullptr; }
+  StageReport accumulate_gradient(std::int64_t step);
+
+ private:
+  [[nodiscard]] ScheduleShape schedule_shape(std::int64_t microbatches) const;
+  [[nodiscard]] StepPlan training_plan(std::int64_t step) const;
+
+  TrainingOptions options_;
+  RankPlace place_;
+  Links& links_;
+  ModelShapes shapes_;
+  std::vector<StagePart> parts_;
+  models::ModelFolder speech_;
+  models::ModelFolder llm_;
+  models::Tokenizer tokenizer_;
+  BatchLoader training_;
+  std::optional<BatchLoader> validation_;
+  std::int64_t total_steps_;
+  std::optional<Stage> stage_;
+  std::optional<Trial> trial_;
+  FrozenChecksums frozen_;
+  runtime::Trace trace_;
+  std::optional<Executor> executor_;
+  std::string checkpoint_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace desta::trainer

@@ -1,0 +1,123 @@
+#include "trainer/trial.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "models/safetensors.h"
+#include "models/torch_util.h"
+#include "runtime/core/atomic_file.h"
+#include "runtime/core/error.h"
+#include "runtime/core/random.h"
+
+namespace desta::trainer {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+models::QFormer make_adapter(const models::QFormerConfig& config, const TensorMap& tensors,
+                             at::ScalarType precision) {
+  models::MapSource source(tensors);
+  return models::QFormer(config, source, precision);
+}
+
+TensorMap with_prefix(const std::string& prefix, const TensorMap& tensors, TensorMap into) {
+  for (const auto& [name, tensor] : tensors) {
+    into[prefix + name] = tensor;
+  }
+  return into;
+}
+
+TensorMap without_prefix(const std::string& prefix, const TensorMap& tensors) {
+  TensorMap out;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(prefix)) {
+      out[name.substr(prefix.size())] = tensor;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+Trial::Trial(std::int64_t id, const models::QFormerConfig& config,
+             const OptimizerOptions& optimizer, std::uint64_t seed, std::int64_t total_steps,
+             at::ScalarType precision)
+    : id_(id),
+      seed_(seed),
+      total_steps_(total_steps),
+      options_(optimizer),
+      parameters_(models::initial_qformer(config, seed)),
+      adapter_(make_adapter(config, parameters_.tensors(), precision)),
+      optimizer_(optimizer, parameters_.values()) {}
+
+Tensor Trial::forward(const std::vector<Tensor>& tapped, std::int64_t microbatch) const {
+  const std::uint64_t step_seed = runtime::mix_seed(seed_, static_cast<std::uint64_t>(step_));
+  const at::Generator generator = models::make_generator(
+      runtime::mix_seed(step_seed, static_cast<std::uint64_t>(microbatch)));
+  return adapter_.forward(tapped, generator);
+}
+
+Tensor Trial::infer(const std::vector<Tensor>& tapped) const { return adapter_.forward(tapped); }
+
+void Trial::reduce(runtime::Communicator& replicas) {
+  if (replicas.size() > 1) {
+    Tensor& gradients = parameters_.gradients();
+    replicas.all_reduce(gradients.data_ptr(), static_cast<std::size_t>(gradients.numel()),
+                        runtime::DType::kFloat32, runtime::ReduceOp::kSum);
+  }
+}
+
+Trial::StepResult Trial::finish_step() {
+  StepResult result;
+  result.learning_rate = learning_rate_at(options_, step_, total_steps_);
+  const auto update =
+      optimizer_.apply(parameters_.values(), parameters_.gradients(), result.learning_rate);
+  result.gradient_norm = update.gradient_norm;
+  result.skipped = update.skipped;
+  parameters_.zero_gradients();
+  ++step_;
+  return result;
+}
+
+void Trial::save(const fs::path& folder) {
+  models::save_safetensors(folder / "adapter.safetensors", parameters_.tensors(),
+                           {{"format", "pt"}});
+  models::save_safetensors(
+      folder / "optimizer.safetensors",
+      with_prefix("second.", parameters_.named(optimizer_.second_moment()),
+                  with_prefix("first.", parameters_.named(optimizer_.first_moment()), {})));
+  const json state = {{"trial", id_},
+                      {"step", step_},
+                      {"updates", optimizer_.updates()},
+                      {"seed", seed_},
+                      {"adapter_checksum", fmt::format("{:016x}", models::checksum(parameters_.values()))}};
+  runtime::write_file_atomically(folder / "state.json", state.dump(2) + "\n");
+}
+
+void Trial::load(const fs::path& folder) {
+  const TensorMap adapter = models::load_safetensors(folder / "adapter.safetensors");
+  const TensorMap moments = models::load_safetensors(folder / "optimizer.safetensors");
+  try {
+    parameters_.assign(parameters_.values(), adapter);
+    parameters_.assign(optimizer_.first_moment(), without_prefix("first.", moments));
+    parameters_.assign(optimizer_.second_moment(), without_prefix("second.", moments));
+    const json state = json::parse(runtime::read_file(folder / "state.json"));
+    step_ = state.at("step");
+    optimizer_.set_updates(state.at("updates"));
+    const auto wanted = state.at("adapter_checksum").get<std::string>();
+    const auto found = fmt::format("{:016x}", models::checksum(parameters_.values()));
+    if (wanted != found) {
+      throw runtime::ModelError("{}: the adapter's checksum is {}, state.json says {}; the "
+                                "checkpoint is damaged: delete it to go on from the one before",
+                                folder.string(), found, wanted);
+    }
+  } catch (const json::exception& error) {
+    throw runtime::ModelError("{}: state.json is damaged: {}", folder.string(), error.what());
+  } catch (const runtime::ModelError& error) {
+    throw runtime::ModelError("{}: does not fit this adapter: {}", folder.string(), error.what());
+  }
+}
+
+}  // namespace desta::trainer
