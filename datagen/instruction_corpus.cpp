@@ -16,6 +16,8 @@ namespace {
 using runtime::Random;
 
 constexpr double kAttributePresent = 0.75;
+// Training scenes whose words are drawn at random: what cannot be guessed must be read.
+constexpr double kRandomWords = 0.3;
 
 const std::vector<std::string> kDescribing = {
     "What can you hear from the audio?", "What can you hear from the audio?",
@@ -75,6 +77,16 @@ Attribute draw_value(Random& random, const AttributeLanguage& language, const Sc
     value.text = fmt::format("{}(Signal-to-Noise Ratio: {:.0f}db)", value.word, *value.number);
   }
   return value;
+}
+
+std::string random_words(Random& random) {
+  std::string text;
+  const auto count = 3 + random.below(7);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    text += (i == 0 ? "" : " ") + random.pick(vocabulary());
+  }
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text + ".";
 }
 
 bool in_split(const Scene& scene, Split split) {
@@ -259,7 +271,9 @@ std::string_view name_of(QuestionKind kind) {
 Scene draw_scene(Random& random, Split split) {
   Scene scene;
   do {
-    scene.sentence = make_sentence(random, split);
+    scene.sentence = split == Split::kTrain && random.chance(kRandomWords)
+                         ? random_words(random)
+                         : make_sentence(random, split);
     scene.seconds = random.uniform(1.0, 12.0);
     scene.metadata.clear();
     for (const auto& language : attribute_languages()) {

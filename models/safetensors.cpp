@@ -143,6 +143,9 @@ SafetensorsFile::SafetensorsFile(const fs::path& path)
   try {
     const char* text = mapping_->data() + sizeof(header_size);
     const json header = json::parse(text, text + header_size);
+    if (!header.is_object()) {
+      throw ModelError("{}: the header is not valid: it is not a JSON object", path.string());
+    }
     std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
     for (const auto& [name, value] : header.items()) {
       if (name == "__metadata__") {

@@ -119,7 +119,12 @@ void Tokenizer::State::read_pre_tokenizer(const json& step) {
       throw ModelError("{}: only an isolating regular expression split is supported",
                        path.string());
     }
-    patterns.emplace_back(pattern.at("Regex").get<std::string>());
+    const auto expression = pattern.at("Regex").get<std::string>();
+    try {
+      patterns.emplace_back(expression);
+    } catch (const ModelError& error) {
+      throw ModelError("{}: {}", path.string(), error.what());
+    }
   } else if (type == "ByteLevel") {
     if (step.value("add_prefix_space", false)) {
       throw ModelError("{}: add_prefix_space is not supported", path.string());

@@ -31,6 +31,14 @@ WhisperConfig WhisperConfig::load(const std::filesystem::path& folder) {
   using Tokens = std::vector<std::int64_t>;
   config.suppress_tokens = lists.get_or("suppress_tokens", Tokens{});
   config.begin_suppress_tokens = lists.get_or("begin_suppress_tokens", Tokens{});
+  for (const auto* tokens : {&config.suppress_tokens, &config.begin_suppress_tokens}) {
+    for (const auto token : *tokens) {
+      if (token < 0 || token >= config.vocab_size) {
+        throw ModelError("{}: suppressed token {} is outside the vocabulary of {}",
+                         lists.path().string(), token, config.vocab_size);
+      }
+    }
+  }
   return config;
 }
 

@@ -24,8 +24,12 @@ const texts = [
   ' !x', '_under_score__', 'camelCaseWord XMLHttpRequest', 'if (a[i] != b->c) {\n\treturn x += 1;\n}', '"quoted" ‘curly’ “double”',
   '<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>', 'text <|eot_id|> text', '<|eot_id|><|eot_id|>', '<|eot_id',
   '<|startoftranscript|><|en|><|transcribe|><|notimestamps|> Hello.<|endoftext|>', '<|0.00|> timed<|1.50|>', '<|eot_id|>  two', 'two  <|eot_id|>',
+  'a\u2009thin\u202fspaces\u205f', 'x\u180e\n\u180ey', '\u0085\u0085a', '\u000b\u000c v', '\u2060\u00ad soft', "DON'\u017Fx",
   '<|unknown|>', '\u0149 ﬁ ǆ ß ẞ', '\u{1F600}\u{10FFFF}\uE000', '𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝟙𝟚𝟛', 'a'.repeat(70), ' '.repeat(40) + 'x', '1'.repeat(20), '',
 ];
+
+const kUnreachable = ['Ġquixotic', 'zephyr'];
+const unseen = ['a quixotic zephyr', 'zephyr quixotic quixotics'];  // not in what the merges are learnt from
 
 const kGpt2 = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
 const kLlama3 = { type: 'Sequence', pretokenizers: [
@@ -40,12 +44,10 @@ function description(preTokenizer, vocab, merges, added, extra) {
       end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab, merges, ...extra } };
 }
 
-// Byte characters by asking the library: every byte occurs in some character up to U+00FF or lead byte.
-function byteCharacters() {
-  const printable = (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(printable(b) ? b : next++));
-}
+// GPT-2's table: printable bytes stand for themselves, the others for U+0100 on, in order.
+const kPrintable = (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+let nextCharacter = 256;
+const kByteCharacters = Array.from({ length: 256 }, (_, b) => String.fromCodePoint(kPrintable(b) ? b : nextCharacter++));
 
 // The most frequent pairs of the texts, as pieces that the library's own pre-tokenizer cuts.
 function learnMerges(preTokenizer, count, vocab) {
@@ -75,13 +77,11 @@ function learnMerges(preTokenizer, count, vocab) {
 }
 
 function build(preTokenizer, count, special, timed, asText, extra) {
-  const vocab = Object.fromEntries(byteCharacters().map((c, i) => [c, i]));
+  const vocab = Object.fromEntries(kByteCharacters.map((c, i) => [c, i]));
   const merges = learnMerges(preTokenizer, count, vocab);
   if (extra.ignore_merges) {
-    // A whole piece that no merge reaches: only ignore_merges finds it.
-    vocab['ĠangÅĤ'] = Object.keys(vocab).length;
-    vocab['Hello'] ??= Object.keys(vocab).length;
-    vocab['Ġgone'] ??= Object.keys(vocab).length;
+    // Whole pieces that no merge reaches: only ignore_merges finds them.
+    for (const piece of kUnreachable) vocab[piece] = Object.keys(vocab).length;
   }
   let id = Object.keys(vocab).length;
   const token = (content, isSpecial) => ({ id: id++, content, single_word: false, lstrip: false, rstrip: false,
@@ -96,22 +96,28 @@ async function record(name, file) {
   fs.writeFileSync(path.join(folder, 'tokenizer.json'), file);
   const tokenizer = Tokenizer.fromString(file);
   const cases = [];
-  for (const text of texts) {
+  for (const text of [...texts, ...unseen]) {
     const ids = text ? (await tokenizer.encode(text, null, { addSpecialTokens: false })).getIds() : [];
-    cases.push({ text, ids, decoded: ids.length ? await tokenizer.decode(ids, false) : '',
+    const pieces = text ? tokenizer.getPreTokenizer().preTokenizeString(text).map(([piece]) => piece) : [];
+    cases.push({ text, pieces, ids, decoded: ids.length ? await tokenizer.decode(ids, false) : '',
       without_special: ids.length ? await tokenizer.decode(ids, true) : '' });
   }
-  // Tokens in no order: their bytes are rarely UTF-8.
+  // Tokens in no order, and characters with a byte missing: what is not UTF-8.
   let state = 12345;
-  const draw = (n) => (state = (state * 1103515245 + 12345) % 2147483648) % n;
+  const draw = (n) => (state = (state * 1103515245 + 12345) % 2147483648, (state >>> 12) % n);
+  const lists = [];
+  for (let i = 0; i < 40; ++i) {
+    lists.push(Array.from({ length: 1 + draw(12) }, () => draw(i < 20 ? 256 : tokenizer.getVocabSize())));
+  }
+  const bytes = [...Buffer.from('é€😀한\u{10FFFF}z')].map((b) => tokenizer.tokenToId(kByteCharacters[b]));
+  for (let i = 0; i < bytes.length; ++i) lists.push(bytes.slice(0, i), bytes.filter((_, at) => at !== i));
   const scrambled = [];
-  for (let i = 0; i < 60; ++i) {
-    const ids = Array.from({ length: 1 + draw(12) }, () => draw(i < 30 ? 256 : tokenizer.getVocabSize()));
+  for (const ids of lists.filter((ids) => ids.length)) {
     scrambled.push({ ids, decoded: await tokenizer.decode(ids, false) });
   }
   fs.writeFileSync(path.join(folder, 'expected.json'), JSON.stringify({ cases, scrambled }, null, 0)
     .replaceAll('},{', '},\n{') + '\n');
-  console.log(`${name}: ${cases.length} texts, ${tokenizer.getVocabSize()} tokens`);
+  console.log(`${name}: ${cases.length} texts, ${scrambled.length} lists, ${tokenizer.getVocabSize()} tokens`);
 }
 
 await record('tokenizer-llama3', JSON.stringify(build(kLlama3, 700,

@@ -25,7 +25,7 @@ namespace desta::runtime {
 template <typename... Values>
 [[nodiscard]] std::string pack(const Values&... values) {
   std::ostringstream out(std::ios::binary);
-  {
+  if constexpr (sizeof...(values) > 0) {
     cereal::BinaryOutputArchive archive(out);
     archive(values...);
   }

@@ -10,9 +10,11 @@ namespace {
 
 constexpr int kDraws = 20000;
 
-// How often each token is drawn from logits whose probabilities at temperature 1 are 1/2, 1/4, 1/8, 1/8.
+// How often each token is drawn from logits whose probabilities at temperature 1 are 1/2, 1/4, 1/8,
+// 1/8.
 std::array<double, 4> frequencies(const SamplingOptions& options) {
-  const at::Tensor logits = at::tensor({std::log(4.0F), std::log(8.0F), std::log(2.0F), std::log(2.0F)});
+  const at::Tensor logits =
+      at::tensor({std::log(4.0F), std::log(8.0F), std::log(2.0F), std::log(2.0F)});
   runtime::Random random(7);
   std::array<double, 4> counts{};
   for (int i = 0; i < kDraws; ++i) {

@@ -1,0 +1,25 @@
+#include "actors/stage_actor.h"
+
+#include "runtime/actor/actor_system.h"
+
+namespace desta::actors {
+
+StageActor::StageActor(std::int64_t replica, std::int64_t stage) {
+  auto& system = runtime::current_system();
+  engine_.emplace(system.resource<trainer::TrainingOptions>(),
+                  trainer::RankPlace{replica, stage}, system.resource<trainer::Links>());
+}
+
+void register_stage_actor() {
+  runtime::actor_type<StageActor>("Stage")
+      .constructor<std::int64_t, std::int64_t>()
+      .method<&StageActor::info>("info")
+      .method<&StageActor::train_step>("train_step")
+      .method<&StageActor::validate>("validate")
+      .method<&StageActor::save>("save")
+      .method<&StageActor::verify_frozen>("verify_frozen")
+      .method<&StageActor::replica_bytes_sent>("replica_bytes_sent")
+      .method<&StageActor::write_trace>("write_trace");
+}
+
+}  // namespace desta::actors

@@ -1,0 +1,51 @@
+#include "actors/trainer_actor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runtime/actor/actor_system.h"
+
+namespace desta::actors {
+
+TrainerActor::TrainerActor(std::int64_t replica, std::int64_t stages) {
+  for (std::int64_t stage = 0; stage < stages; ++stage) {
+    stages_.push_back(runtime::current_system().get_actor<StageActor>(
+        fmt::format("stage/{}/{}", replica, stage)));
+  }
+}
+
+template <auto kMethod, typename... Args>
+ReplicaReport TrainerActor::ask_stages(const Args&... args) {
+  std::vector<runtime::Future<trainer::StageReport>> futures;
+  for (auto& stage : stages_) {
+    futures.push_back(stage.template call<kMethod>(args...));
+  }
+  ReplicaReport report;
+  for (const auto& part : runtime::get_all(futures)) {
+    report.total.loss += part.loss;
+    report.total.tokens += part.tokens;
+    report.total.right_tokens += part.right_tokens;
+    report.total.gradient_norm += part.gradient_norm;
+    report.total.learning_rate += part.learning_rate;
+    report.total.skipped = report.total.skipped || part.skipped;
+    report.total.seconds = std::max(report.total.seconds, part.seconds);
+    report.busy.push_back(part.busy_seconds / std::max(part.seconds, 1e-9));
+  }
+  return report;
+}
+
+ReplicaReport TrainerActor::train_step(std::int64_t step) {
+  return ask_stages<&StageActor::train_step>(step);
+}
+
+ReplicaReport TrainerActor::validate() { return ask_stages<&StageActor::validate>(); }
+
+void register_trainer_actor() {
+  runtime::actor_type<TrainerActor>("Trainer")
+      .constructor<std::int64_t, std::int64_t>()
+      .method<&TrainerActor::train_step>("train_step")
+      .method<&TrainerActor::validate>("validate");
+}
+
+}  // namespace desta::actors

@@ -1,0 +1,41 @@
+// One queue of work, pulled by several actors: whoever is free gets the next piece.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "runtime/actor/future.h"
+
+namespace desta::actors {
+
+// Gives pieces 0..count-1 to `workers` workers, one at a time each, and hands every result to
+// `collect(piece, result)` as it comes. `start(worker, piece)` begins a piece and returns its
+// future. The first error ends the whole.
+template <typename Result>
+void pull_work(std::size_t workers, std::size_t count,
+               const std::function<runtime::Future<Result>(std::size_t, std::size_t)>& start,
+               const std::function<void(std::size_t, Result)>& collect) {
+  std::vector<runtime::Future<Result>> running;
+  std::vector<std::pair<std::size_t, std::size_t>> jobs;  // worker, piece
+  std::size_t next = 0;
+  while (next < count && running.size() < workers) {
+    jobs.emplace_back(running.size(), next);
+    running.push_back(start(running.size(), next));
+    ++next;
+  }
+  while (!running.empty()) {
+    const std::size_t ready = runtime::wait_any(running);
+    const auto [worker, piece] = jobs[ready];
+    collect(piece, running[ready].get());
+    if (next < count) {
+      running[ready] = start(worker, next);
+      jobs[ready].second = next++;
+    } else {
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(ready));
+      jobs.erase(jobs.begin() + static_cast<std::ptrdiff_t>(ready));
+    }
+  }
+}
+
+}  // namespace desta::actors

@@ -1,0 +1,223 @@
+#include "launch/config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "launch/config_fields.h"
+#include "runtime/core/error.h"
+
+namespace desta::launch {
+namespace fs = std::filesystem;
+using runtime::ConfigError;
+
+namespace {
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) {
+    row[j] = j;
+  }
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string nearest(const std::string& word, const std::set<std::string>& known) {
+  return *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
+    return edit_distance(word, a) < edit_distance(word, b);
+  });
+}
+
+class Reader {
+ public:
+  Reader(const YAML::Node& root, std::string file) : file_(std::move(file)) {
+    stack_.push_back({root, "", {}});
+  }
+
+  template <typename Body>
+  void section(const std::string& name, Body&& body) {
+    const YAML::Node node = take(name);
+    if (node && !node.IsNull() && !node.IsMap()) {
+      throw ConfigError("{}: '{}' must be a section of keys", where(node), path_of(name));
+    }
+    stack_.push_back({node && node.IsMap() ? node : YAML::Node(YAML::NodeType::Map), path_of(name), {}});
+    body();
+    finish();
+    stack_.pop_back();
+  }
+
+  template <typename T>
+  void value(const std::string& key, T& field) {
+    const YAML::Node node = take(key);
+    if (!node) {
+      return;
+    }
+    try {
+      field = node.as<T>();
+    } catch (const YAML::Exception&) {
+      throw ConfigError("{}: '{}' is not {}", where(node), path_of(key), kind_of(field));
+    }
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!std::isfinite(field)) {
+        throw ConfigError("{}: '{}' must be a finite number", where(node), path_of(key));
+      }
+    }
+  }
+
+  // Complains about the first key of the current section that nobody asked for.
+  void finish() {
+    const Frame& frame = stack_.back();
+    for (const auto& entry : frame.node) {
+      const auto key = entry.first.as<std::string>();
+      if (!frame.known.contains(key)) {
+        throw ConfigError("{}: unknown key '{}'; did you mean '{}'?", where(entry.first),
+                          path_of(key), path_of(nearest(key, frame.known)));
+      }
+    }
+  }
+
+ private:
+  struct Frame {
+    YAML::Node node;
+    std::string path;
+    std::set<std::string> known;
+  };
+
+  static std::string kind_of(const std::string&) { return "a text"; }
+  static std::string kind_of(bool) { return "true or false"; }
+  static std::string kind_of(double) { return "a number"; }
+  static std::string kind_of(std::int64_t) { return "a whole number"; }
+  static std::string kind_of(std::uint64_t) { return "a whole number of 0 or more"; }
+  template <typename T>
+  static std::string kind_of(const std::vector<T>&) {
+    return "a list";
+  }
+
+  YAML::Node take(const std::string& key) {
+    stack_.back().known.insert(key);
+    const YAML::Node& map = stack_.back().node;
+    return map[key];
+  }
+  [[nodiscard]] std::string path_of(const std::string& key) const {
+    return stack_.back().path.empty() ? key : stack_.back().path + "." + key;
+  }
+  [[nodiscard]] std::string where(const YAML::Node& node) const {
+    const auto mark = node.Mark();
+    return mark.is_null() ? file_ + " (--set)" : fmt::format("{}:{}", file_, mark.line + 1);
+  }
+
+  std::string file_;
+  std::vector<Frame> stack_;
+};
+
+class Writer {
+ public:
+  Writer() { out_ << YAML::BeginMap; }
+  template <typename Body>
+  void section(const std::string& name, Body&& body) {
+    out_ << YAML::Key << name << YAML::Value << YAML::BeginMap;
+    body();
+    out_ << YAML::EndMap;
+  }
+  template <typename T>
+  void value(const std::string& key, const T& field) {
+    out_ << YAML::Key << key << YAML::Value << field;
+  }
+  void value(const std::string& key, const std::string& field) {
+    out_ << YAML::Key << key << YAML::Value << YAML::DoubleQuoted << field;
+  }
+  template <typename T>
+  void value(const std::string& key, const std::vector<T>& field) {
+    out_ << YAML::Key << key << YAML::Value << YAML::Flow << field;
+  }
+  [[nodiscard]] std::string text() {
+    out_ << YAML::EndMap;
+    return std::string(out_.c_str()) + "\n";
+  }
+
+ private:
+  YAML::Emitter out_;
+};
+
+void apply_override(YAML::Node root, const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw ConfigError("--set '{}': write it as key.path=value", text);
+  }
+  std::vector<std::string> keys;
+  std::istringstream path(text.substr(0, equals));
+  for (std::string key; std::getline(path, key, '.');) {
+    keys.push_back(key);
+  }
+  try {
+    YAML::Node node = root;
+    for (std::size_t i = 0; i + 1 < keys.size(); ++i) {
+      YAML::Node next = node[keys[i]];
+      if (!next.IsDefined() || next.IsNull()) {
+        next = YAML::Node(YAML::NodeType::Map);
+        node[keys[i]] = next;
+      }
+      node.reset(next);
+    }
+    node[keys.back()] = YAML::Load(text.substr(equals + 1));
+  } catch (const YAML::Exception& error) {
+    throw ConfigError("--set '{}': {}", text, error.what());
+  }
+}
+
+}  // namespace
+
+fs::path JobConfig::speech_folder(const std::string& name) const {
+  return fs::path(data.folder) / "speech" / name;
+}
+
+fs::path JobConfig::dataset_folder(const std::string& name) const {
+  return fs::path(data.folder) / "dataset" / name;
+}
+
+JobConfig load_config(const fs::path& path, const std::vector<std::string>& overrides) {
+  YAML::Node root;
+  try {
+    root = YAML::LoadFile(path.string());
+  } catch (const YAML::BadFile&) {
+    throw ConfigError("{}: cannot read it; give the path of a configuration file", path.string());
+  } catch (const YAML::ParserException& error) {
+    throw ConfigError("{}:{}: not valid YAML: {}", path.string(), error.mark.line + 1, error.msg);
+  }
+  if (root.IsNull()) {
+    root = YAML::Node(YAML::NodeType::Map);
+  }
+  if (!root.IsMap()) {
+    throw ConfigError("{}:1: the file must be a map of sections", path.string());
+  }
+  for (const auto& text : overrides) {
+    apply_override(root, text);
+  }
+  JobConfig config;
+  Reader reader(root, path.string());
+  visit_fields(reader, config);
+  reader.finish();
+  config.training.dataset = config.dataset_folder("train").string();
+  const bool validates = config.data.synthetic.enabled || !config.data.validation_manifest.empty();
+  config.training.validation = validates ? config.dataset_folder("validation").string() : "";
+  return config;
+}
+
+std::string to_yaml(const JobConfig& config) {
+  JobConfig copy = config;
+  Writer writer;
+  visit_fields(writer, copy);
+  return writer.text();
+}
+
+}  // namespace desta::launch

@@ -1,0 +1,71 @@
+// The one YAML file of a job: its settings, read strictly. Unknown keys are errors that suggest the
+// nearest known one; every message names file, line and key.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "datagen/generation.h"
+#include "datagen/metadata.h"
+#include "trainer/options.h"
+
+namespace desta::launch {
+
+struct SyntheticOptions {
+  bool enabled = false;            // make speech with espeak-ng and flite instead of reading manifests
+  std::int64_t train = 1600;       // clips of training voices
+  std::int64_t validation = 120;   // clips of training voices, for the loss during training
+  std::int64_t held_out = 200;     // clips of voices never trained on
+  std::int64_t flite = 60;         // clips of flite's voices: another synthesiser altogether
+};
+
+struct DataOptions {
+  std::string folder = "data/default";
+  std::string train_manifest;       // empty: synthetic
+  std::string validation_manifest;  // empty: synthetic, or none
+  SyntheticOptions synthetic;
+  std::vector<std::string> attributes = {"gender",         "age",         "accent", "pitch", "volume",
+                                         "speaking_speed", "noise_level", "duration"};
+  bool show_source = false;
+  datagen::Thresholds thresholds;
+  std::vector<std::string> prompts = {"What can you hear from the audio?"};
+  datagen::DecodingOptions decoding{.temperature = 0.7, .top_p = 0.9};
+  std::int64_t rows_per_shard = 1000;
+};
+
+struct EvaluationOptions {
+  std::vector<std::string> manifests;  // empty: the synthetic held-out sets
+  std::vector<std::string> tasks = {"gender",      "pitch",    "speaking_speed", "volume",
+                                    "noise_level", "duration", "words"};
+  std::int64_t max_new_tokens = 64;
+  std::int64_t retention_rows = 20;  // dataset rows answered again, to see that they are the same
+};
+
+struct RuntimeOptions {
+  std::string backend = "auto";           // auto, local, mpi, nccl
+  std::int64_t timeout_seconds = 600;     // how long one exchange may wait for a peer
+  std::int64_t threads = 1;               // LibTorch threads a rank
+};
+
+struct JobConfig {
+  trainer::TrainingOptions training;
+  DataOptions data;
+  EvaluationOptions evaluation;
+  RuntimeOptions runtime;
+
+  // Where data generation puts things and training finds them.
+  [[nodiscard]] std::filesystem::path speech_folder(const std::string& name) const;
+  [[nodiscard]] std::filesystem::path dataset_folder(const std::string& name) const;
+};
+
+// Reads `path` and applies `overrides` ("key.path=value", the value in YAML), in order.
+// Throws ConfigError naming file, line and key.
+[[nodiscard]] JobConfig load_config(const std::filesystem::path& path,
+                                    const std::vector<std::string>& overrides);
+
+// The whole configuration as YAML that load_config reads back to the same.
+[[nodiscard]] std::string to_yaml(const JobConfig& config);
+
+}  // namespace desta::launch

@@ -1,0 +1,106 @@
+// Every setting once: its section, its key and the field it fills. Reading and writing YAML both walk
+// this list, so they cannot disagree.
+#pragma once
+
+#include "launch/config.h"
+
+namespace desta::launch {
+
+// Visitor: section(name, [&] { ... }) and value(key, field).
+template <typename Visitor>
+void visit_fields(Visitor& v, JobConfig& c) {
+  trainer::TrainingOptions& t = c.training;
+  v.section("run", [&] {
+    v.value("folder", t.folder);
+    v.value("seed", t.seed);
+    v.value("trace", t.trace);
+  });
+  v.section("models", [&] {
+    v.value("speech", t.models.speech);
+    v.value("llm", t.models.llm);
+    v.value("precision", t.models.precision);
+  });
+  v.section("adapter", [&] {
+    v.value("queries", t.adapter.queries);
+    v.value("layers", t.adapter.layers);
+    v.value("ffn", t.adapter.ffn);
+    v.value("dropout", t.adapter.dropout);
+    v.value("taps", t.adapter.taps);
+  });
+  v.section("data", [&] {
+    v.value("folder", c.data.folder);
+    v.value("train_manifest", c.data.train_manifest);
+    v.value("validation_manifest", c.data.validation_manifest);
+    v.section("synthetic", [&] {
+      v.value("enabled", c.data.synthetic.enabled);
+      v.value("train", c.data.synthetic.train);
+      v.value("validation", c.data.synthetic.validation);
+      v.value("held_out", c.data.synthetic.held_out);
+      v.value("flite", c.data.synthetic.flite);
+    });
+    v.value("rows_per_shard", c.data.rows_per_shard);
+  });
+  v.section("metadata", [&] {
+    v.value("attributes", c.data.attributes);
+    v.value("show_source", c.data.show_source);
+    v.section("thresholds", [&] {
+      datagen::Thresholds& h = c.data.thresholds;
+      v.value("pitch_low_hz", h.pitch_low_hz);
+      v.value("pitch_high_hz", h.pitch_high_hz);
+      v.value("volume_low_dbfs", h.volume_low_dbfs);
+      v.value("volume_high_dbfs", h.volume_high_dbfs);
+      v.value("speed_slow", h.speed_slow);
+      v.value("speed_fast", h.speed_fast);
+      v.value("snr_high_noise_db", h.snr_high_noise_db);
+      v.value("snr_low_noise_db", h.snr_low_noise_db);
+    });
+  });
+  v.value("prompts", c.data.prompts);
+  v.section("generation", [&] {
+    v.value("max_new_tokens", c.data.decoding.max_new_tokens);
+    v.value("temperature", c.data.decoding.temperature);
+    v.value("top_p", c.data.decoding.top_p);
+    v.value("batch_size", c.data.decoding.batch_size);
+  });
+  v.section("pipeline", [&] {
+    v.value("stages", t.pipeline.stages);
+    v.value("schedule", t.pipeline.schedule);
+  });
+  v.section("data_parallel", [&] { v.value("replicas", t.replicas); });
+  v.section("batch", [&] {
+    v.value("global_size", t.batch.global_size);
+    v.value("micro_size", t.batch.micro_size);
+    v.value("max_text_tokens", t.batch.max_text_tokens);
+  });
+  v.section("training", [&] {
+    v.value("epochs", t.epochs);
+    v.value("steps", t.steps);
+    v.value("validate_every", t.validate_every);
+  });
+  v.section("optimizer", [&] {
+    v.value("learning_rate", t.optimizer.learning_rate);
+    v.value("beta1", t.optimizer.beta1);
+    v.value("beta2", t.optimizer.beta2);
+    v.value("eps", t.optimizer.eps);
+    v.value("weight_decay", t.optimizer.weight_decay);
+    v.value("warmup_steps", t.optimizer.warmup_steps);
+    v.value("clip_norm", t.optimizer.clip_norm);
+  });
+  v.section("checkpoint", [&] {
+    v.value("every", t.checkpoint.every);
+    v.value("keep", t.checkpoint.keep);
+  });
+  v.section("evaluation", [&] {
+    v.value("manifests", c.evaluation.manifests);
+    v.value("tasks", c.evaluation.tasks);
+    v.value("max_new_tokens", c.evaluation.max_new_tokens);
+    v.value("retention_rows", c.evaluation.retention_rows);
+  });
+  v.section("runtime", [&] {
+    v.value("backend", c.runtime.backend);
+    v.value("timeout_seconds", c.runtime.timeout_seconds);
+    v.value("threads", c.runtime.threads);
+  });
+}
+
+}  // namespace desta::launch

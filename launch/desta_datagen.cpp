@@ -1,0 +1,201 @@
+// desta-datagen: makes the training data. Speech (synthetic, or from manifests) is measured, written
+// out as seed transcripts, and described by the frozen LLM.
+#include <algorithm>
+#include <map>
+
+#include "actors/dataset_actor.h"
+#include "actors/extractor_actor.h"
+#include "actors/generator_actor.h"
+#include "actors/work_pool.h"
+#include "datagen/instruction_corpus.h"
+#include "datagen/synthetic_corpus.h"
+#include "launch/measured_manifest.h"
+#include "launch/program.h"
+#include "runtime/core/log.h"
+#include "runtime/core/progress.h"
+#include "runtime/core/random.h"
+
+namespace {
+
+using namespace desta;
+using launch::Job;
+using launch::JobConfig;
+
+void synthesise(const JobConfig& config) {
+  const auto& counts = config.data.synthetic;
+  struct Part {
+    std::string name;
+    datagen::Split split;
+    std::int64_t count;
+    std::vector<datagen::Voice> voices;
+  };
+  const std::vector<Part> parts = {
+      {"train", datagen::Split::kTrain, counts.train, datagen::voices(datagen::Split::kTrain)},
+      {"validation", datagen::Split::kTrain, counts.validation,
+       datagen::voices(datagen::Split::kTrain)},
+      {"held-out", datagen::Split::kHeldOut, counts.held_out,
+       datagen::voices(datagen::Split::kHeldOut)},
+      {"flite", datagen::Split::kHeldOut, counts.flite, datagen::flite_voices()}};
+  datagen::Synthesiser synthesiser;
+  std::uint64_t stream = 0;
+  for (const auto& part : parts) {
+    ++stream;
+    if (part.count == 0) {
+      continue;
+    }
+    runtime::ProgressBar bar("speaking " + part.name, static_cast<std::uint64_t>(part.count));
+    datagen::write_synthetic_corpus(synthesiser,
+                                    {.folder = config.speech_folder(part.name),
+                                     .split = part.split,
+                                     .count = static_cast<std::size_t>(part.count),
+                                     .seed = runtime::mix_seed(config.training.seed, stream),
+                                     .voices = part.voices},
+                                    [&](std::size_t done, std::size_t) { bar.update(done); });
+  }
+}
+
+// Rows that a manifest asks for; responses still empty.
+std::vector<datagen::Row> plan_rows(const JobConfig& config,
+                                    const std::vector<launch::MeasuredRow>& measured) {
+  const auto seeds = launch::seed_options(config);
+  std::vector<datagen::Row> rows;
+  for (const auto& source : measured) {
+    for (const auto& prompt : config.data.prompts) {
+      datagen::Row row;
+      row.audio_filepath = source.audio;
+      row.transcription = source.transcription;
+      row.duration = source.duration;
+      row.seed_transcript = datagen::seed_transcript(source.transcription, source.duration,
+                                                     source.metadata, seeds);
+      row.prompt = prompt;
+      row.metadata_json = datagen::metadata_to_json(source.metadata).dump();
+      row.generator = config.training.models.llm;
+      row.seed = config.training.seed;
+      row.id = datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
+                                row.seed, config.data.decoding.describe());
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+// The words of a sampled response depend on its row alone.
+std::uint64_t sampling_seed(const datagen::Row& row) {
+  return runtime::mix_seed(row.seed, std::stoull(row.id, nullptr, 16));
+}
+
+void generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
+              const std::string& manifest,
+              std::vector<runtime::ActorRef<actors::GeneratorActor>>& generators) {
+  auto rows = plan_rows(config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
+  auto dataset = system.spawn<actors::DatasetActor>(
+      {.name = "dataset/" + name}, config.dataset_folder(name).string(),
+      static_cast<std::uint64_t>(config.data.rows_per_shard));
+  std::vector<std::string> keys;
+  for (const auto& row : rows) {
+    keys.push_back(row.id);
+  }
+  const auto missing = dataset.call<&actors::DatasetActor::missing>(keys).get();
+  const std::set<std::string> wanted(missing.begin(), missing.end());
+  std::erase_if(rows, [&](const datagen::Row& row) { return !wanted.contains(row.id); });
+  runtime::log().info("{}: {} rows are there, {} to write", name, keys.size() - rows.size(),
+                      rows.size());
+  const auto piece_size = static_cast<std::size_t>(config.data.decoding.batch_size);
+  const std::size_t pieces = (rows.size() + piece_size - 1) / piece_size;
+  runtime::ProgressBar bar("describing " + name, rows.size());
+  std::size_t done = 0;
+  std::vector<std::vector<datagen::Row>> finished(pieces);
+  std::size_t next_to_append = 0;
+  actors::pull_work<std::vector<std::string>>(
+      generators.size(), pieces,
+      [&](std::size_t worker, std::size_t piece) {
+        std::vector<datagen::TextRequest> requests;
+        for (std::size_t i = piece * piece_size; i < std::min(rows.size(), (piece + 1) * piece_size);
+             ++i) {
+          requests.push_back({datagen::generator_prompt(rows[i].seed_transcript, rows[i].prompt),
+                              sampling_seed(rows[i])});
+        }
+        return generators[worker].call<&actors::GeneratorActor::answer>(requests);
+      },
+      [&](std::size_t piece, std::vector<std::string> answers) {
+        for (std::size_t i = 0; i < answers.size(); ++i) {
+          datagen::Row row = rows[piece * piece_size + i];
+          row.response = std::move(answers[i]);
+          finished[piece].push_back(std::move(row));
+        }
+        done += answers.size();
+        bar.update(done);
+        // Shards hold rows in the order of the manifest, whichever generator was faster.
+        while (next_to_append < pieces && !finished[next_to_append].empty()) {
+          dataset.call<&actors::DatasetActor::append>(finished[next_to_append]).get();
+          finished[next_to_append++].clear();
+        }
+      });
+  bar.finish();
+  const auto total = dataset.call<&actors::DatasetActor::finish>().get();
+  runtime::log().info("{}: {} rows in {}", name, total, config.dataset_folder(name).string());
+}
+
+void make_data(Job& job) {
+  JobConfig& config = job.config;
+  const bool synthetic = config.data.synthetic.enabled;
+  std::map<std::string, std::string> manifests;
+  if (!config.data.train_manifest.empty()) {
+    manifests["train"] = config.data.train_manifest;
+  } else if (synthetic) {
+    manifests["train"] = (config.speech_folder("train") / "manifest.jsonl").string();
+  } else {
+    throw runtime::ConfigError("data.train_manifest is empty and data.synthetic.enabled is false: "
+                               "there is no speech to make data from");
+  }
+  if (!config.data.validation_manifest.empty()) {
+    manifests["validation"] = config.data.validation_manifest;
+  } else if (synthetic && config.data.synthetic.validation > 0) {
+    manifests["validation"] = (config.speech_folder("validation") / "manifest.jsonl").string();
+  }
+  if (job.dry_run) {
+    if (job.mpi.rank() == 0) {
+      for (const auto& [name, manifest] : manifests) {
+        fmt::print("{}: {} -> {} ({} prompts, {} generators)\n", name, manifest,
+                   config.dataset_folder(name).string(), config.data.prompts.size(), job.mpi.size());
+      }
+    }
+    return;
+  }
+  actors::register_extractor_actor();
+  actors::register_generator_actor();
+  actors::register_dataset_actor();
+  launch::run_actors(
+      job,
+      [&](runtime::ActorSystem& system) {
+        system.provide<datagen::Thresholds>(config.data.thresholds);
+        system.provide<datagen::DecodingOptions>(config.data.decoding);
+      },
+      [&](runtime::ActorSystem& system) {
+        if (synthetic) {
+          synthesise(config);
+        }
+        std::vector<runtime::ActorRef<actors::GeneratorActor>> generators;
+        for (int node = 0; node < system.node_count(); ++node) {
+          generators.push_back(system.spawn<actors::GeneratorActor>(
+              {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = 3},
+              config.training.models.llm, config.training.models.precision));
+        }
+        for (auto& generator : generators) {
+          generator.ready().get();
+        }
+        for (const auto& [name, manifest] : manifests) {
+          generate(system, config, name, manifest, generators);
+        }
+      });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  launch::Program program("desta-datagen",
+                          "makes the training data: speech, metadata, seed transcripts, and the "
+                          "frozen LLM's\ndescriptions, as an HDF5 dataset. The same command fills in "
+                          "only what is missing.");
+  return program.run(argc, argv, make_data);
+}

@@ -1,0 +1,183 @@
+// desta-eval: asks a trained model about held-out recordings and compares with three references.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "actors/evaluator_actor.h"
+#include "actors/extractor_actor.h"
+#include "actors/work_pool.h"
+#include "datagen/dataset.h"
+#include "datagen/instruction_corpus.h"
+#include "launch/measured_manifest.h"
+#include "launch/program.h"
+#include "runtime/core/atomic_file.h"
+#include "runtime/core/log.h"
+#include "runtime/core/progress.h"
+#include "runtime/core/random.h"
+#include "trainer/checkpoint.h"
+
+namespace {
+
+using namespace desta;
+using launch::Job;
+using launch::JobConfig;
+using Evaluators = std::vector<runtime::ActorRef<actors::EvaluatorActor>>;
+
+constexpr std::size_t kPiece = 8;  // clips an evaluator works on at a time
+
+std::string adapter_path(const JobConfig& config, const std::string& given) {
+  if (!given.empty()) {
+    return given;
+  }
+  const auto checkpoints = trainer::list_checkpoints(config.training.folder);
+  if (checkpoints.empty()) {
+    throw runtime::ConfigError("{}/checkpoints holds no checkpoint: train first, or name an "
+                               "adapter.safetensors with --adapter",
+                               config.training.folder);
+  }
+  return (checkpoints.back() / "adapter.safetensors").string();
+}
+
+std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const std::string& name,
+                                                const std::vector<launch::MeasuredRow>& rows) {
+  std::vector<trainer::EvaluationRecord> records;
+  runtime::ProgressBar bar("asking about " + name, rows.size());
+  std::size_t done = 0;
+  actors::pull_work<std::vector<trainer::EvaluationRecord>>(
+      evaluators.size(), (rows.size() + kPiece - 1) / kPiece,
+      [&](std::size_t worker, std::size_t piece) {
+        std::vector<actors::ClipMessage> clips;
+        for (std::size_t i = piece * kPiece; i < std::min(rows.size(), (piece + 1) * kPiece); ++i) {
+          clips.push_back({rows[i].audio, rows[i].transcription, rows[i].duration,
+                           datagen::metadata_to_json(rows[i].metadata).dump()});
+        }
+        return evaluators[worker].call<&actors::EvaluatorActor::evaluate>(clips);
+      },
+      [&](std::size_t, std::vector<trainer::EvaluationRecord> part) {
+        records.insert(records.end(), part.begin(), part.end());
+        done = std::min(rows.size(), done + kPiece);
+        bar.update(done);
+      });
+  return records;
+}
+
+// The dataset's responses were written before training. The same LLM, loaded for this evaluation,
+// writes them again: the texts must be the same.
+nlohmann::ordered_json retention(const JobConfig& config, Evaluators& evaluators) {
+  const auto dataset = datagen::Dataset::open(config.dataset_folder("train"));
+  const auto count = std::min<std::size_t>(
+      dataset.size(), static_cast<std::size_t>(config.evaluation.retention_rows));
+  std::vector<datagen::TextRequest> requests;
+  std::vector<std::string> before;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto row = dataset.row(i);
+    requests.push_back({datagen::generator_prompt(row.seed_transcript, row.prompt),
+                        runtime::mix_seed(row.seed, std::stoull(row.id, nullptr, 16))});
+    before.push_back(row.response);
+  }
+  const auto after = evaluators.front().call<&actors::EvaluatorActor::answer>(requests).get();
+  std::size_t same = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    same += after[i] == before[i] ? 1 : 0;
+  }
+  runtime::log().info("retention: {} of {} text-only answers are the same as before training", same,
+                      count);
+  return {{"same", same}, {"n", count}};
+}
+
+void print_examples(const std::vector<trainer::EvaluationRecord>& records) {
+  fmt::print("Examples\n");
+  for (const std::string task : {"gender", "speaking_speed", "words"}) {
+    const auto found = std::find_if(records.begin(), records.end(),
+                                    [&](const auto& record) { return record.task == task; });
+    if (found != records.end()) {
+      fmt::print("  {}\n    Q: {}\n    A: {}   (label: {})\n", found->audio, found->question,
+                 found->speech, found->label);
+    }
+  }
+}
+
+void run(Job& job, const std::string& given_adapter) {
+  JobConfig& config = job.config;
+  std::vector<std::string> manifests = config.evaluation.manifests;
+  if (manifests.empty() && config.data.synthetic.enabled) {
+    for (const char* name : {"held-out", "flite"}) {
+      manifests.push_back((config.speech_folder(name) / "manifest.jsonl").string());
+    }
+  }
+  if (manifests.empty()) {
+    throw runtime::ConfigError("evaluation.manifests is empty: name at least one manifest");
+  }
+  const std::string adapter = adapter_path(config, given_adapter);
+  if (job.dry_run) {
+    fmt::print("adapter {}, {} manifests, {} evaluators\n", adapter, manifests.size(),
+               job.mpi.size());
+    return;
+  }
+  actors::register_extractor_actor();
+  actors::register_evaluator_actor();
+  actors::EvaluatorOptions options;
+  options.training = config.training;
+  options.seeds = launch::seed_options(config);
+  options.tasks = config.evaluation.tasks;
+  options.decoding.max_new_tokens = config.evaluation.max_new_tokens;
+  launch::run_actors(
+      job,
+      [&](runtime::ActorSystem& system) {
+        system.provide<actors::EvaluatorOptions>(options);
+        system.provide<datagen::DecodingOptions>(config.data.decoding);
+        system.provide<datagen::Thresholds>(config.data.thresholds);
+      },
+      [&](runtime::ActorSystem& system) {
+        Evaluators evaluators;
+        for (int node = 0; node < system.node_count(); ++node) {
+          evaluators.push_back(system.spawn<actors::EvaluatorActor>(
+              {.name = fmt::format("evaluator/{}", node), .node = node}, adapter));
+        }
+        for (auto& evaluator : evaluators) {
+          evaluator.ready().get();
+        }
+        nlohmann::ordered_json report = {{"adapter", adapter}};
+        std::string tables;
+        std::vector<trainer::EvaluationRecord> examples;
+        for (const auto& manifest : manifests) {
+          const std::string name = std::filesystem::path(manifest).parent_path().filename();
+          const auto rows =
+              launch::measure_manifest(system, name, manifest, config.data.thresholds);
+          const auto records = evaluate(evaluators, name, rows);
+          const auto summary = trainer::summarise(records);
+          tables += summary.to_text("Held-out set: " + name);
+          // The first set stands at the top level, all under their names.
+          report["sets"][name] = summary.to_json();
+          if (examples.empty()) {
+            examples = records;
+            const auto json = summary.to_json();
+            report["tasks"] = json["tasks"];
+            report["average"] = json["average"];
+            report["instruction_following"] = json["instruction_following"];
+          }
+        }
+        if (config.evaluation.retention_rows > 0 &&
+            std::filesystem::exists(config.dataset_folder("train"))) {
+          report["retention"] = retention(config, evaluators);
+        }
+        const auto path = std::filesystem::path(config.training.folder) / "evaluation.json";
+        runtime::write_file_atomically(path, report.dump(2) + "\n");
+        fmt::print("\n{}\n", tables);
+        print_examples(examples);
+        fmt::print("\nWritten: {} (this evaluation), {} (the adapter)\n", path.string(), adapter);
+      });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  launch::Program program("desta-eval",
+                          "asks a trained model about recordings it never heard, beside three "
+                          "references:\nthe majority class, the LLM with the transcription only, and "
+                          "the LLM with the true seed transcript.");
+  std::string adapter;
+  program.app().add_option("--adapter", adapter,
+                           "an adapter.safetensors (default: the run's newest checkpoint)");
+  return program.run(argc, argv, [&](Job& job) { run(job, adapter); });
+}

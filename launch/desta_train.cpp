@@ -1,0 +1,84 @@
+// desta-train: trains the adapter through a pipeline of frozen stages.
+#include <fmt/core.h>
+
+#include "actors/coordinator.h"
+#include "launch/program.h"
+#include "runtime/collectives/make_communicator.h"
+#include "runtime/core/atomic_file.h"
+#include "runtime/core/log.h"
+#include "trainer/partition.h"
+#include "trainer/schedule.h"
+
+namespace {
+
+using desta::launch::Job;
+using desta::trainer::TrainingOptions;
+
+// The plan, from configuration files alone.
+void print_plan(const TrainingOptions& options) {
+  const auto shapes = desta::trainer::read_shapes(options);
+  const auto parts = desta::trainer::partition(shapes, options.pipeline.stages);
+  const std::int64_t bytes = options.models.precision == "float32" ? 4 : 2;
+  fmt::print("{} stages x {} replicas = {} ranks\n", options.pipeline.stages, options.replicas,
+             options.pipeline.stages * options.replicas);
+  std::vector<desta::trainer::StageCost> costs;
+  for (const auto& part : parts) {
+    fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n", part.stage,
+               part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
+    const bool learns = part.stage >= desta::trainer::adapter_stage(parts);
+    costs.push_back({part.work * (learns ? 0.5 : 1.0), learns ? part.work * 0.5 : 0.0});
+  }
+  const std::int64_t microbatches =
+      options.batch.global_size / options.batch.micro_size / options.replicas;
+  const auto schedule = desta::trainer::training_schedule(
+      options.pipeline.schedule, {.stages = options.pipeline.stages,
+                                  .microbatches = microbatches,
+                                  .adapter_stage = desta::trainer::adapter_stage(parts)});
+  const auto simulation = desta::trainer::simulate(schedule, costs);
+  fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
+             options.pipeline.schedule, microbatches, 100 * simulation.bubble());
+  for (std::size_t stage = 0; stage < parts.size(); ++stage) {
+    fmt::print("  stage {}: at most {} microbatches in flight\n", stage,
+               simulation.peak_in_flight[stage]);
+  }
+}
+
+void train(Job& job) {
+  const TrainingOptions& options = job.config.training;
+  if (job.dry_run) {
+    if (job.mpi.rank() == 0) {
+      print_plan(options);
+    }
+    return;
+  }
+  desta::trainer::check_layout(options, job.mpi.size());
+  desta::actors::register_stage_actor();
+  desta::actors::register_trainer_actor();
+  const auto world = desta::runtime::make_communicator(
+      job.config.runtime.backend, job.mpi,
+      {.timeout = std::chrono::seconds(job.config.runtime.timeout_seconds)});
+  desta::trainer::Links links = desta::trainer::make_links(*world, options);
+  TrainingOptions shared = options;
+  desta::launch::run_actors(
+      job,
+      [&](desta::runtime::ActorSystem& system) {
+        system.provide<TrainingOptions>(shared);
+        system.provide<desta::trainer::Links>(links);
+      },
+      [&](desta::runtime::ActorSystem& system) {
+        desta::runtime::write_file_atomically(
+            std::filesystem::path(options.folder) / "config.yaml",
+            desta::launch::to_yaml(job.config));
+        desta::actors::Coordinator(system, options).run();
+      });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  desta::launch::Program program(
+      "desta-train", "trains the adapter between a frozen Whisper and a frozen Llama. Start it with\n"
+                     "mpirun -n (pipeline.stages x data_parallel.replicas) desta-train CONFIG; the same "
+                     "command\nresumes a run that was stopped.");
+  return program.run(argc, argv, train);
+}

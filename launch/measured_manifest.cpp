@@ -1,0 +1,72 @@
+#include "launch/measured_manifest.h"
+
+#include "actors/extractor_actor.h"
+#include "actors/work_pool.h"
+#include "datagen/manifest.h"
+#include "runtime/core/log.h"
+#include "runtime/core/progress.h"
+
+namespace desta::launch {
+namespace {
+
+// Recordings that an extractor measures at a time: some tenths of a second of work.
+constexpr std::size_t kPiece = 32;
+
+}  // namespace
+
+std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const std::string& label,
+                                          const std::string& manifest,
+                                          const datagen::Thresholds& thresholds) {
+  const auto report = datagen::read_manifest(manifest);
+  for (const auto& problem : report.problems) {
+    runtime::log().warn("{}", problem);
+  }
+  std::vector<runtime::ActorRef<actors::ExtractorActor>> extractors;
+  for (int node = 0; node < system.node_count(); ++node) {
+    extractors.push_back(system.spawn<actors::ExtractorActor>(
+        {.name = fmt::format("extractor/{}/{}", label, node), .node = node, .max_restarts = 3}));
+  }
+  std::vector<MeasuredRow> rows;
+  runtime::ProgressBar bar("measuring " + label, report.rows.size());
+  const std::size_t pieces = (report.rows.size() + kPiece - 1) / kPiece;
+  std::vector<std::vector<actors::Extraction>> results(pieces);
+  std::size_t done = 0;
+  actors::pull_work<std::vector<actors::Extraction>>(
+      extractors.size(), pieces,
+      [&](std::size_t worker, std::size_t piece) {
+        std::vector<actors::ExtractionRequest> requests;
+        for (std::size_t i = piece * kPiece; i < std::min(report.rows.size(), (piece + 1) * kPiece);
+             ++i) {
+          requests.push_back({report.rows[i].audio.string(), report.rows[i].transcription});
+        }
+        return extractors[worker].call<&actors::ExtractorActor::measure>(requests);
+      },
+      [&](std::size_t piece, std::vector<actors::Extraction> extractions) {
+        done += extractions.size();
+        results[piece] = std::move(extractions);
+        bar.update(done);
+      });
+  bar.finish();
+  for (std::size_t i = 0; i < report.rows.size(); ++i) {
+    const actors::Extraction& extraction = results[i / kPiece][i % kPiece];
+    if (!extraction.problem.empty()) {
+      runtime::log().warn("left out: {}", extraction.problem);
+      continue;
+    }
+    const auto measured =
+        datagen::metadata_from_json(nlohmann::json::parse(extraction.metadata));
+    rows.push_back({report.rows[i].audio.string(), report.rows[i].transcription,
+                    extraction.seconds,
+                    datagen::merge(datagen::annotate(report.rows[i], thresholds), measured)});
+  }
+  return rows;
+}
+
+datagen::SeedOptions seed_options(const JobConfig& config) {
+  datagen::SeedOptions options;
+  options.attributes = config.data.attributes;
+  options.show_source = config.data.show_source;
+  return options;
+}
+
+}  // namespace desta::launch

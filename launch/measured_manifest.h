@@ -1,0 +1,31 @@
+// Manifests with everything that is known of their recordings.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "datagen/metadata.h"
+#include "datagen/seed_transcript.h"
+#include "launch/config.h"
+#include "runtime/actor/actor_system.h"
+
+namespace desta::launch {
+
+// Manifest rows with their audio measured by the extractor actors: annotated and measured attributes,
+// an annotation before a measurement. Recordings that cannot be read are named in the log and left
+// out.
+struct MeasuredRow {
+  std::string audio;
+  std::string transcription;
+  double duration = 0;
+  datagen::Metadata metadata;
+};
+[[nodiscard]] std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system,
+                                                        const std::string& label,
+                                                        const std::string& manifest,
+                                                        const datagen::Thresholds& thresholds);
+
+// Seed options of the configuration.
+[[nodiscard]] datagen::SeedOptions seed_options(const JobConfig& config);
+
+}  // namespace desta::launch

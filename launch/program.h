@@ -1,0 +1,48 @@
+// What all programs share: the command line, the start of a rank, errors that become one line and an
+// exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "launch/config.h"
+#include "runtime/actor/actor_system.h"
+#include "runtime/collectives/communicator.h"
+#include "runtime/transport/mpi_environment.h"
+
+namespace desta::launch {
+
+// What the body of a program gets.
+struct Job {
+  JobConfig config;
+  runtime::MpiEnvironment& mpi;
+  bool dry_run = false;
+};
+
+class Program {
+ public:
+  Program(std::string name, std::string what);
+
+  // For further options.
+  [[nodiscard]] CLI::App& app() { return app_; }
+
+  // Parses the command line, starts the rank, runs `body` and returns the exit code. An error of the
+  // body is one line; in a job of several ranks it ends them all with the same exit code.
+  int run(int argc, char** argv, const std::function<void(Job&)>& body);
+
+ private:
+  CLI::App app_;
+  std::string config_path_;
+  std::vector<std::string> overrides_;
+  bool dry_run_ = false;
+};
+
+// Runs `on_node_0` on the first rank of an actor system over all ranks, with the other ranks serving
+// actors. `provide` hands each process's resources to the system first. An error on node 0, or of any
+// actor it waits for, ends the whole job.
+void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& provide,
+                const std::function<void(runtime::ActorSystem&)>& on_node_0);
+
+}  // namespace desta::launch
