@@ -79,9 +79,8 @@ Attribute draw_value(Random& random, const AttributeLanguage& language, const Sc
   return value;
 }
 
-std::string random_words(Random& random) {
+std::string random_words(Random& random, std::uint64_t count) {
   std::string text;
-  const auto count = 3 + random.below(7);
   for (std::uint64_t i = 0; i < count; ++i) {
     text += (i == 0 ? "" : " ") + random.pick(vocabulary());
   }
@@ -268,16 +267,20 @@ std::string_view name_of(QuestionKind kind) {
   return "";
 }
 
-Scene draw_scene(Random& random, Split split) {
+Scene draw_scene(Random& random, Split split, Difficulty difficulty) {
+  const bool simple = difficulty == Difficulty::kSimple;
+  const bool may_invent = split == Split::kTrain;
+  const double present =
+      simple ? 2.0 / static_cast<double>(attribute_languages().size()) : kAttributePresent;
   Scene scene;
   do {
-    scene.sentence = split == Split::kTrain && random.chance(kRandomWords)
-                         ? random_words(random)
-                         : make_sentence(random, split);
+    scene.sentence = simple                                        ? random_words(random, 2 + random.below(3))
+                     : may_invent && random.chance(kRandomWords) ? random_words(random, 3 + random.below(7))
+                                                                 : make_sentence(random, split);
     scene.seconds = random.uniform(1.0, 12.0);
     scene.metadata.clear();
     for (const auto& language : attribute_languages()) {
-      if (random.chance(kAttributePresent)) {
+      if (random.chance(present)) {
         scene.metadata.push_back(draw_value(random, language, scene));
       }
     }
@@ -316,7 +319,14 @@ Question describing_question(Random& random, const Scene& scene) {
   return question;
 }
 
-Question draw_question(Random& random, const Scene& scene) {
+Question draw_question(Random& random, const Scene& scene, Difficulty difficulty) {
+  if (difficulty == Difficulty::kSimple) {
+    if (scene.metadata.empty() || random.chance(0.4)) {
+      return ask_words(random, scene);
+    }
+    const Attribute& attribute = random.pick(scene.metadata);
+    return ask_attribute(random, language_of(attribute.name), &attribute);
+  }
   const double kind = random.uniform();
   if (kind < 0.25) {
     return describing_question(random, scene);
@@ -355,8 +365,8 @@ std::string generator_prompt(std::string_view seed, std::string_view question) {
   return fmt::format("{}\n{}", seed, question);
 }
 
-std::vector<Turn> draw_dialogue(Random& random, Split split) {
-  Scene scene = draw_scene(random, split);
+std::vector<Turn> draw_dialogue(Random& random, Split split, Difficulty difficulty) {
+  Scene scene = draw_scene(random, split, difficulty);
   const SeedOptions options = draw_seed_options(random);
   std::vector<Turn> turns;
   std::string opening;
@@ -374,7 +384,7 @@ std::vector<Turn> draw_dialogue(Random& random, Split split) {
   }
   const auto questions = 1 + random.below(3);
   for (std::uint64_t i = 0; i < questions; ++i) {
-    const Question question = draw_question(random, scene);
+    const Question question = draw_question(random, scene, difficulty);
     const bool in_opening = i == 0 && !opening.empty();
     turns.push_back(
         {"user", in_opening ? generator_prompt(opening, question.text) : question.text});

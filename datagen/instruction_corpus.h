@@ -36,12 +36,21 @@ struct Scene {
   Metadata metadata;
 };
 
+// How much a dialogue asks for. Models learn to look things up in short scenes within minutes and in
+// whole ones hardly at all, so training starts with the former.
+enum class Difficulty {
+  kSimple,  // up to three attributes, two to four words, questions with short answers
+  kFull,
+};
+
 // A scene with each attribute present three times in four. A combination of gender, pitch, volume
 // and speed belongs to the held-out split by its hash, one in ten, as a sentence does by its own.
-[[nodiscard]] Scene draw_scene(runtime::Random& random, Split split);
+[[nodiscard]] Scene draw_scene(runtime::Random& random, Split split,
+                               Difficulty difficulty = Difficulty::kFull);
 
 // A question of any kind about the scene. `describe`: the describing question.
-[[nodiscard]] Question draw_question(runtime::Random& random, const Scene& scene);
+[[nodiscard]] Question draw_question(runtime::Random& random, const Scene& scene,
+                                     Difficulty difficulty = Difficulty::kFull);
 [[nodiscard]] Question describing_question(runtime::Random& random, const Scene& scene);
 
 // A natural description that names the words and every attribute, in varied order and wording.
@@ -54,7 +63,8 @@ struct Scene {
 // A whole dialogue: the scene in one of the layouts that models meet it in (seed transcript in the
 // user's turn, as DeSTA2 generates; in the audio role's turn, attributes before or behind the
 // words), then one to three questions with their answers.
-[[nodiscard]] std::vector<Turn> draw_dialogue(runtime::Random& random, Split split);
+[[nodiscard]] std::vector<Turn> draw_dialogue(runtime::Random& random, Split split,
+                                              Difficulty difficulty = Difficulty::kFull);
 
 // The opening turns and the question as DeSTA2's generator gets them: one user turn, the seed
 // transcript and then the question.

@@ -26,6 +26,10 @@ namespace {
 
 // Batches are cut from a pool of dialogues sorted by length, so that little is padding.
 constexpr std::int64_t kPoolSteps = 8;
+// Share of the steps that go to simple scenes first.
+constexpr double kSimpleShare = 0.3;
+// Initial weights: about 1 / sqrt(hidden size).
+constexpr double kWeightDeviation = 0.05;
 // In the last third of training, context embeddings are jittered in half of the rows, by up to this
 // share of their size, so that the model reads vectors that are near words as well as words (cf.
 // NEFTune, Jain et al. 2023).
@@ -104,7 +108,11 @@ class Batches {
     Random random(runtime::mix_seed(options_.seed, static_cast<std::uint64_t>(pool) + 1));
     std::vector<Example> examples;
     for (std::int64_t i = 0; i < kPoolSteps * options_.batch_size; ++i) {
-      examples.push_back(encode(datagen::draw_dialogue(random, Split::kTrain)));
+      const bool simple =
+          static_cast<double>(pool * kPoolSteps) < kSimpleShare * static_cast<double>(options_.steps);
+      examples.push_back(encode(datagen::draw_dialogue(
+          random, Split::kTrain,
+          simple ? datagen::Difficulty::kSimple : datagen::Difficulty::kFull)));
     }
     std::stable_sort(examples.begin(), examples.end(), [](const Example& a, const Example& b) {
       return a.tokens.size() < b.tokens.size();
@@ -212,9 +220,9 @@ void pretrain_language_model(const PretrainOptions& options) {
   Batches batches(options, tokenizer);
   PretrainTask task;
   task.name = "stand-in language model";
-  models::RandomSource random(task.initial, options.seed);
+  models::RandomSource random(task.initial, options.seed, kWeightDeviation);
   (void)models::Llama(config, models::LlamaPart::whole(config), random);
-  task.initial.at("model.embed_tokens.weight").mul_(kEmbeddingDeviation / 0.02);
+  task.initial.at("model.embed_tokens.weight").mul_(kEmbeddingDeviation / kWeightDeviation);
   task.loss = [&](std::int64_t step, const TensorMap& parameters) {
     const TensorMap narrow = cast(parameters, at::kBFloat16);
     models::MapSource source(narrow);

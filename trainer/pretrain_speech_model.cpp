@@ -15,6 +15,7 @@
 #include "models/tokenizer_trainer.h"
 #include "models/torch_util.h"
 #include "models/whisper.h"
+#include "runtime/core/log.h"
 #include "runtime/core/random.h"
 #include "trainer/pretraining.h"
 #include "trainer/word_error_rate.h"
@@ -32,11 +33,16 @@ namespace {
 // pieces the encoder had learned no alignment after 800 steps.
 constexpr double kCtcShare = 0.5;
 constexpr std::int64_t kCtcSymbols = 28;  // blank, space, a to z
+constexpr double kWeightDeviation = 0.05;  // about 1 / sqrt(d_model)
 constexpr std::size_t kBatchesAhead = 6;
 // Batches are cut from a pool of clips sorted by length. Three of four are trimmed to their longest
 // clip (attention over silence is most of the cost); the fourth keeps the whole window, as at
 // inference.
 constexpr std::int64_t kPoolBatches = 4;
+// The first pools are short and clean: alignment is learned on them (cf. the SortaGrad curriculum of
+// Deep Speech 2, Amodei et al. 2015).
+constexpr std::int64_t kSimplePools = 100;
+constexpr std::size_t kSimpleWords = 5;
 // Pools of different clips; behind them the first comes again, from memory: 128 x 4 x 32 clips.
 constexpr std::int64_t kDistinctPools = 128;
 const char* const kCtcWeight = "ctc.weight";
@@ -72,6 +78,10 @@ void make_tokenizer(const PretrainOptions& options) {
                            {"<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|translate|>",
                             "<|transcribe|>", "<|nospeech|>", "<|notimestamps|>"}},
                           options.output);
+}
+
+std::size_t word_count(const std::string& sentence) {
+  return 1 + static_cast<std::size_t>(std::count(sentence.begin(), sentence.end(), ' '));
 }
 
 std::vector<TokenId> start_tokens(const models::Tokenizer& tokenizer) {
@@ -125,7 +135,14 @@ class SpeechBatches {
     for (std::int64_t i = 0; i < kPoolBatches * batch_size_; ++i) {
       const auto index = static_cast<std::uint64_t>(pool * kPoolBatches * batch_size_ + i);
       Random random(runtime::mix_seed(seed_, index));
-      const auto plan = datagen::plan_utterance(random, split_, voices_);
+      auto plan = datagen::plan_utterance(random, split_, voices_);
+      if (split_ == Split::kTrain && pool < kSimplePools) {
+        while (word_count(plan.sentence) > kSimpleWords) {
+          plan = datagen::plan_utterance(random, split_, voices_);
+        }
+        plan.snr_db.reset();
+        plan.c50_db.reset();
+      }
       const auto wave = datagen::render(synthesiser, plan, random);
       clips.push_back({plan.sentence, mel_(wave.samples).to(at::kBFloat16),
                        static_cast<std::int64_t>(wave.samples.size() / 160)});
@@ -170,12 +187,14 @@ class SpeechBatches {
     at::set_num_threads(1);
     datagen::Synthesiser synthesiser;
     for (std::int64_t pool = step / kPoolBatches;; ++pool) {
-      const auto distinct = static_cast<std::size_t>(pool % kDistinctPools);
+      const auto source =
+          pool < kSimplePools ? pool : kSimplePools + (pool - kSimplePools) % kDistinctPools;
+      const auto distinct = static_cast<std::size_t>(source);
       if (pools_.size() <= distinct) {
         pools_.resize(distinct + 1);
       }
       if (pools_[distinct].empty()) {
-        pools_[distinct] = make_pool(pool % kDistinctPools, synthesiser);
+        pools_[distinct] = make_pool(source, synthesiser);
       }
       const auto& batches = pools_[distinct];
       const auto first = pool == step / kPoolBatches ? step % kPoolBatches : 0;
@@ -309,7 +328,7 @@ void pretrain_speech_model(const PretrainOptions& options) {
         models::WhisperEncoder(config, models::EncoderPart::whole(config), source, true),
         models::WhisperDecoder(config, source));
   };
-  models::RandomSource random(task.initial, options.seed);
+  models::RandomSource random(task.initial, options.seed, kWeightDeviation);
   (void)build(random);
   (void)random.get(kCtcWeight, {kCtcSymbols, config.d_model});
   task.initial["model.encoder.embed_positions.weight"] =
@@ -320,8 +339,11 @@ void pretrain_speech_model(const PretrainOptions& options) {
     models::MapSource source(narrow);
     const auto [encoder, decoder] = build(source);
     const at::Tensor encoded = encoder.encode(batch.mel);
-    return (1.0 - kCtcShare) * decoder_loss(decoder, encoded, batch, start, end) +
-           kCtcShare * ctc_loss(encoded, narrow.at(kCtcWeight), batch);
+    const at::Tensor spoken = decoder_loss(decoder, encoded, batch, start, end);
+    const at::Tensor spelt = ctc_loss(encoded, narrow.at(kCtcWeight), batch);
+    runtime::log().debug("step {}: decoder loss {:.3f}, CTC loss {:.3f}", step,
+                         spoken.item<double>(), spelt.item<double>());
+    return (1.0 - kCtcShare) * spoken + kCtcShare * spelt;
   };
   task.evaluate = [&](const TensorMap& parameters) {
     return evaluate(config, tokenizer, held_out, parameters);
