@@ -27,7 +27,7 @@ namespace {
 // Batches are cut from a pool of dialogues sorted by length, so that little is padding.
 constexpr std::int64_t kPoolSteps = 8;
 // Share of the steps that go to simple scenes first.
-constexpr double kSimpleShare = 0.3;
+constexpr double kSimpleShare = 0.5;
 // Initial weights: about 1 / sqrt(hidden size).
 constexpr double kWeightDeviation = 0.05;
 // In the last third of training, context embeddings are jittered in half of the rows, by up to this
