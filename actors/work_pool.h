@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <set>
 #include <vector>
 
 #include "runtime/actor/future.h"
@@ -11,13 +12,15 @@ namespace desta::actors {
 
 // Gives pieces 0..count-1 to `workers` workers, one at a time each, and hands every result to
 // `collect(piece, result)` as it comes. `start(worker, piece)` begins a piece and returns its
-// future. The first error ends the whole.
+// future. A piece that fails is given out once more (an actor with restarts is a new one by then);
+// when it fails again its error ends the whole.
 template <typename Result>
 void pull_work(std::size_t workers, std::size_t count,
                const std::function<runtime::Future<Result>(std::size_t, std::size_t)>& start,
                const std::function<void(std::size_t, Result)>& collect) {
   std::vector<runtime::Future<Result>> running;
   std::vector<std::pair<std::size_t, std::size_t>> jobs;  // worker, piece
+  std::set<std::size_t> failed;
   std::size_t next = 0;
   while (next < count && running.size() < workers) {
     jobs.emplace_back(running.size(), next);
@@ -27,6 +30,10 @@ void pull_work(std::size_t workers, std::size_t count,
   while (!running.empty()) {
     const std::size_t ready = runtime::wait_any(running);
     const auto [worker, piece] = jobs[ready];
+    if (running[ready].error().has_value() && failed.insert(piece).second) {
+      running[ready] = start(worker, piece);
+      continue;
+    }
     collect(piece, running[ready].get());
     if (next < count) {
       running[ready] = start(worker, next);

@@ -321,7 +321,7 @@ Question describing_question(Random& random, const Scene& scene) {
 
 Question draw_question(Random& random, const Scene& scene, Difficulty difficulty) {
   if (difficulty == Difficulty::kSimple) {
-    if (scene.metadata.empty() || random.chance(0.7)) {
+    if (scene.metadata.empty() || random.chance(0.6)) {
       return ask_words(random, scene);
     }
     const Attribute& attribute = random.pick(scene.metadata);

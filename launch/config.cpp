@@ -8,6 +8,7 @@
 #include <set>
 
 #include "launch/config_fields.h"
+#include "launch/config_ranges.h"
 #include "runtime/core/error.h"
 
 namespace desta::launch {
@@ -40,7 +41,9 @@ std::string nearest(const std::string& word, const std::set<std::string>& known)
 
 class Reader {
  public:
-  Reader(const YAML::Node& root, std::string file) : file_(std::move(file)) {
+  // `overridden`: paths that --set has given.
+  Reader(const YAML::Node& root, std::string file, std::vector<std::string> overridden)
+      : file_(std::move(file)), overridden_(std::move(overridden)) {
     stack_.push_back({root, "", {}});
   }
 
@@ -48,7 +51,7 @@ class Reader {
   void section(const std::string& name, Body&& body) {
     const YAML::Node node = take(name);
     if (node && !node.IsNull() && !node.IsMap()) {
-      throw ConfigError("{}: '{}' must be a section of keys", where(node), path_of(name));
+      throw ConfigError("{}: '{}' must be a section of keys", where(node, path_of(name)), path_of(name));
     }
     stack_.push_back({node && node.IsMap() ? node : YAML::Node(YAML::NodeType::Map), path_of(name), {}});
     body();
@@ -62,14 +65,16 @@ class Reader {
     if (!node) {
       return;
     }
+    const std::string place = where(node, path_of(key));
+    places_[path_of(key)] = place;
     try {
       field = node.as<T>();
     } catch (const YAML::Exception&) {
-      throw ConfigError("{}: '{}' is not {}", where(node), path_of(key), kind_of(field));
+      throw ConfigError("{}: '{}' is not {}", place, path_of(key), kind_of(field));
     }
     if constexpr (std::is_floating_point_v<T>) {
       if (!std::isfinite(field)) {
-        throw ConfigError("{}: '{}' must be a finite number", where(node), path_of(key));
+        throw ConfigError("{}: '{}' must be a finite number", place, path_of(key));
       }
     }
   }
@@ -77,13 +82,27 @@ class Reader {
   // Complains about the first key of the current section that nobody asked for.
   void finish() {
     const Frame& frame = stack_.back();
+    std::set<std::string> seen;
     for (const auto& entry : frame.node) {
+      if (!entry.first.IsScalar()) {
+        throw ConfigError("{}: a key must be a name", where(entry.first, ""));
+      }
       const auto key = entry.first.as<std::string>();
+      const std::string place = where(entry.first, path_of(key));
       if (!frame.known.contains(key)) {
-        throw ConfigError("{}: unknown key '{}'; did you mean '{}'?", where(entry.first),
-                          path_of(key), path_of(nearest(key, frame.known)));
+        throw ConfigError("{}: unknown key '{}'; did you mean '{}'?", place, path_of(key),
+                          path_of(nearest(key, frame.known)));
+      }
+      if (!seen.insert(key).second) {
+        throw ConfigError("{}: '{}' stands twice", place, path_of(key));
       }
     }
+  }
+
+  // Where the value of `path` stands, for messages.
+  [[nodiscard]] std::string place_of(const std::string& path) const {
+    const auto found = places_.find(path);
+    return found == places_.end() ? file_ : found->second;
   }
 
  private:
@@ -111,12 +130,19 @@ class Reader {
   [[nodiscard]] std::string path_of(const std::string& key) const {
     return stack_.back().path.empty() ? key : stack_.back().path + "." + key;
   }
-  [[nodiscard]] std::string where(const YAML::Node& node) const {
+  [[nodiscard]] std::string where(const YAML::Node& node, const std::string& path) const {
+    const auto given = [&](const std::string& key) {
+      return path == key || path.starts_with(key + ".");
+    };
     const auto mark = node.Mark();
-    return mark.is_null() ? file_ + " (--set)" : fmt::format("{}:{}", file_, mark.line + 1);
+    return mark.is_null() || std::any_of(overridden_.begin(), overridden_.end(), given)
+               ? file_ + " (--set)"
+               : fmt::format("{}:{}", file_, mark.line + 1);
   }
 
   std::string file_;
+  std::vector<std::string> overridden_;
+  std::map<std::string, std::string> places_;  // of values read, by path
   std::vector<Frame> stack_;
 };
 
@@ -187,6 +213,9 @@ fs::path JobConfig::dataset_folder(const std::string& name) const {
 
 JobConfig load_config(const fs::path& path, const std::vector<std::string>& overrides) {
   YAML::Node root;
+  if (fs::is_directory(path)) {
+    throw ConfigError("{}: is a folder; give the path of a configuration file", path.string());
+  }
   try {
     root = YAML::LoadFile(path.string());
   } catch (const YAML::BadFile&) {
@@ -200,15 +229,24 @@ JobConfig load_config(const fs::path& path, const std::vector<std::string>& over
   if (!root.IsMap()) {
     throw ConfigError("{}:1: the file must be a map of sections", path.string());
   }
+  std::vector<std::string> overridden;
   for (const auto& text : overrides) {
     apply_override(root, text);
+    overridden.push_back(text.substr(0, text.find('=')));
   }
   JobConfig config;
-  Reader reader(root, path.string());
+  Reader reader(root, path.string(), std::move(overridden));
   visit_fields(reader, config);
   reader.finish();
+  check_ranges(config, [&](const std::string& key, bool holds, const std::string& range) {
+    if (!holds) {
+      throw ConfigError("{}: '{}' must be {}", reader.place_of(key), key, range);
+    }
+  });
   config.training.dataset = config.dataset_folder("train").string();
-  const bool validates = config.data.synthetic.enabled || !config.data.validation_manifest.empty();
+  const bool validates =
+      !config.data.validation_manifest.empty() ||
+      (config.data.synthetic.enabled && config.data.synthetic.validation > 0);
   config.training.validation = validates ? config.dataset_folder("validation").string() : "";
   return config;
 }

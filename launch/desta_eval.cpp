@@ -38,6 +38,13 @@ std::string adapter_path(const JobConfig& config, const std::string& given) {
   return (checkpoints.back() / "adapter.safetensors").string();
 }
 
+// "held-out" for speech/held-out/manifest.jsonl, the file's own name for any other.
+std::string set_name(const std::filesystem::path& manifest) {
+  return manifest.filename() == "manifest.jsonl" && manifest.has_parent_path()
+             ? manifest.parent_path().filename().string()
+             : manifest.stem().string();
+}
+
 std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const std::string& name,
                                                 const std::vector<launch::MeasuredRow>& rows) {
   std::vector<trainer::EvaluationRecord> records;
@@ -101,14 +108,21 @@ void run(Job& job, const std::string& given_adapter) {
   JobConfig& config = job.config;
   std::vector<std::string> manifests = config.evaluation.manifests;
   if (manifests.empty() && config.data.synthetic.enabled) {
-    for (const char* name : {"held-out", "flite"}) {
-      manifests.push_back((config.speech_folder(name) / "manifest.jsonl").string());
-    }
+    const auto add = [&](const char* name, std::int64_t clips) {
+      if (clips > 0) {
+        manifests.push_back((config.speech_folder(name) / "manifest.jsonl").string());
+      }
+    };
+    add("held-out", config.data.synthetic.held_out);
+    add("flite", config.data.synthetic.flite);
   }
   if (manifests.empty()) {
     throw runtime::ConfigError("evaluation.manifests is empty: name at least one manifest");
   }
   const std::string adapter = adapter_path(config, given_adapter);
+  if (job.dry_run && job.mpi.rank() != 0) {
+    return;
+  }
   if (job.dry_run) {
     fmt::print("adapter {}, {} manifests, {} evaluators\n", adapter, manifests.size(),
                job.mpi.size());
@@ -141,7 +155,7 @@ void run(Job& job, const std::string& given_adapter) {
         std::string tables;
         std::vector<trainer::EvaluationRecord> examples;
         for (const auto& manifest : manifests) {
-          const std::string name = std::filesystem::path(manifest).parent_path().filename();
+          const std::string name = set_name(manifest);
           const auto rows =
               launch::measure_manifest(system, name, manifest, config.data.thresholds);
           const auto records = evaluate(evaluators, name, rows);

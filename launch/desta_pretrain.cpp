@@ -29,7 +29,11 @@ int main(int argc, char** argv) {
   app.add_option("--learning-rate", options.optimizer.learning_rate)->capture_default_str();
   app.add_option("--save-every", options.save_every, "steps")->capture_default_str();
   app.add_option("--evaluate-every", options.evaluate_every, "steps")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? desta::runtime::kExitOk : desta::runtime::kExitBadInput;
+  }
   at::set_num_threads(1);
   desta::models::keep_freed_memory();
   desta::runtime::init_logging(0);

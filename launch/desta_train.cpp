@@ -45,13 +45,15 @@ void print_plan(const TrainingOptions& options) {
 
 void train(Job& job) {
   const TrainingOptions& options = job.config.training;
+  // A plan may be made anywhere, for the ranks that the configuration asks for.
+  const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
+  desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size());
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       print_plan(options);
     }
     return;
   }
-  desta::trainer::check_layout(options, job.mpi.size());
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
   const auto world = desta::runtime::make_communicator(

@@ -13,8 +13,7 @@
 namespace desta::launch {
 namespace {
 
-// Prints the error and, where other ranks may be waiting, ends the job at once: their actors can sit
-// in an exchange that will never come.
+// Prints the error and, where other ranks may be waiting, ends the job at once.
 int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
   runtime::log().error("{}", message);
   if (mpi.size() > 1) {
@@ -87,10 +86,10 @@ void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& prov
     on_node_0(system);
     system.shutdown();
   } catch (const runtime::Error& error) {
-    fail(job.mpi, error.what(), runtime::exit_code(error.kind()));
-    throw;
-  } catch (const std::exception& error) {
-    fail(job.mpi, error.what(), runtime::kExitFailure);
+    // Before the actor system is taken down: its actors may sit in an exchange that will never come.
+    if (job.mpi.size() > 1) {
+      fail(job.mpi, error.what(), runtime::exit_code(error.kind()));
+    }
     throw;
   }
 }

@@ -18,7 +18,7 @@ BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tok
       queries_(queries),
       seed_(seed) {
   if (static_cast<std::int64_t>(dataset_.size()) < options_.global_size) {
-    throw runtime::ConfigError("{}: {} rows are fewer than training.batch.global_size ({}); make "
+    throw runtime::ConfigError("{}: {} rows are fewer than batch.global_size ({}); make "
                                "more data or a smaller batch",
                                dataset.string(), dataset_.size(), options_.global_size);
   }

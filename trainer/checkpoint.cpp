@@ -16,12 +16,15 @@ fs::path save_checkpoint(const fs::path& run, Trial& trial, std::int64_t keep) {
     fs::create_directories(temporary);
     trial.save(temporary);
   });
-  if (keep > 0) {
-    auto all = list_checkpoints(run);
-    while (static_cast<std::int64_t>(all.size()) > keep) {
-      fs::remove_all(all.front());
-      all.erase(all.begin());
-    }
+  // Later steps than this one are left over from before a damaged checkpoint was passed over.
+  auto all = list_checkpoints(run);
+  while (all.back() != path) {
+    fs::remove_all(all.back());
+    all.pop_back();
+  }
+  while (keep > 0 && static_cast<std::int64_t>(all.size()) > keep) {
+    fs::remove_all(all.front());
+    all.erase(all.begin());
   }
   return path;
 }

@@ -10,8 +10,8 @@
 
 namespace desta::trainer {
 
-// Writes the trial's state as the checkpoint of its step and removes all but the newest `keep`
-// (0 keeps all). Throws InternalError when the disk is full; older checkpoints are untouched then.
+// Writes the trial's state as the checkpoint of its step, removes all but the newest `keep` (0 keeps
+// all) and any of a later step (damaged ones that were passed over). Throws InternalError when the disk is full; older checkpoints are untouched then.
 std::filesystem::path save_checkpoint(const std::filesystem::path& run, Trial& trial,
                                       std::int64_t keep);
 

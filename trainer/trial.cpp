@@ -39,6 +39,19 @@ TensorMap without_prefix(const std::string& prefix, const TensorMap& tensors) {
   return out;
 }
 
+// Of the tensors behind each other, as hexadecimal digits.
+std::string checksum_of(const std::vector<Tensor>& tensors) {
+  return fmt::format("{:016x}", models::checksum(at::cat(tensors)));
+}
+
+void require_checksum(const fs::path& file, const std::string& found, const std::string& wanted) {
+  if (found != wanted) {
+    throw runtime::ModelError("{}: its checksum is {}, state.json says {}; the checkpoint is damaged: "
+                              "delete it to go on from the one before",
+                              file.string(), found, wanted);
+  }
+}
+
 }  // namespace
 
 Trial::Trial(std::int64_t id, const models::QFormerConfig& config,
@@ -92,32 +105,45 @@ void Trial::save(const fs::path& folder) {
                       {"step", step_},
                       {"updates", optimizer_.updates()},
                       {"seed", seed_},
-                      {"adapter_checksum", fmt::format("{:016x}", models::checksum(parameters_.values()))}};
+                      {"adapter_checksum", checksum_of({parameters_.values()})},
+                      {"optimizer_checksum",
+                       checksum_of({optimizer_.first_moment(), optimizer_.second_moment()})}};
   runtime::write_file_atomically(folder / "state.json", state.dump(2) + "\n");
 }
 
 void Trial::load(const fs::path& folder) {
   const TensorMap adapter = models::load_safetensors(folder / "adapter.safetensors");
   const TensorMap moments = models::load_safetensors(folder / "optimizer.safetensors");
+  // All is checked before anything of this trial changes.
+  Tensor values = at::zeros_like(parameters_.values());
+  Tensor first = at::zeros_like(values);
+  Tensor second = at::zeros_like(values);
   try {
-    parameters_.assign(parameters_.values(), adapter);
-    parameters_.assign(optimizer_.first_moment(), without_prefix("first.", moments));
-    parameters_.assign(optimizer_.second_moment(), without_prefix("second.", moments));
-    const json state = json::parse(runtime::read_file(folder / "state.json"));
-    step_ = state.at("step");
-    optimizer_.set_updates(state.at("updates"));
-    const auto wanted = state.at("adapter_checksum").get<std::string>();
-    const auto found = fmt::format("{:016x}", models::checksum(parameters_.values()));
-    if (wanted != found) {
-      throw runtime::ModelError("{}: the adapter's checksum is {}, state.json says {}; the "
-                                "checkpoint is damaged: delete it to go on from the one before",
-                                folder.string(), found, wanted);
-    }
-  } catch (const json::exception& error) {
-    throw runtime::ModelError("{}: state.json is damaged: {}", folder.string(), error.what());
+    parameters_.assign(values, adapter);
+    parameters_.assign(first, without_prefix("first.", moments));
+    parameters_.assign(second, without_prefix("second.", moments));
   } catch (const runtime::ModelError& error) {
     throw runtime::ModelError("{}: does not fit this adapter: {}", folder.string(), error.what());
   }
+  try {
+    const json state = json::parse(runtime::read_file(folder / "state.json"));
+    const std::int64_t step = state.at("step");
+    const std::int64_t updates = state.at("updates");
+    require_checksum(folder / "adapter.safetensors", checksum_of({values}),
+                     state.at("adapter_checksum"));
+    require_checksum(folder / "optimizer.safetensors", checksum_of({first, second}),
+                     state.at("optimizer_checksum"));
+    step_ = step;
+    optimizer_.set_updates(updates);
+  } catch (const json::exception& error) {
+    throw runtime::ModelError("{}: state.json is damaged: {}", folder.string(), error.what());
+  } catch (const runtime::DataError& error) {
+    throw runtime::ModelError("{}", error.what());
+  }
+  const at::NoGradGuard no_grad;
+  parameters_.values().copy_(values);
+  optimizer_.first_moment().copy_(first);
+  optimizer_.second_moment().copy_(second);
 }
 
 }  // namespace desta::trainer

@@ -1,0 +1,62 @@
+// Which numbers make sense. What lies outside would divide by zero, wait for ever or learn nothing.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "launch/config.h"
+
+namespace desta::launch {
+
+// Calls `require(key, holds, "1 or more")` for every setting that has a range.
+inline void check_ranges(
+    const JobConfig& c,
+    const std::function<void(const std::string&, bool, const std::string&)>& require) {
+  const trainer::TrainingOptions& t = c.training;
+  const auto one_or_more = [&](const std::string& key, std::int64_t value) {
+    require(key, value >= 1, "1 or more");
+  };
+  const auto zero_or_more = [&](const std::string& key, double value) {
+    require(key, value >= 0, "0 or more");
+  };
+  const auto share = [&](const std::string& key, double value) {
+    require(key, value >= 0 && value < 1, "0 or more and less than 1");
+  };
+  one_or_more("adapter.queries", t.adapter.queries);
+  one_or_more("adapter.layers", t.adapter.layers);
+  one_or_more("adapter.ffn", t.adapter.ffn);
+  share("adapter.dropout", t.adapter.dropout);
+  one_or_more("data.rows_per_shard", c.data.rows_per_shard);
+  zero_or_more("data.synthetic.train", static_cast<double>(c.data.synthetic.train));
+  zero_or_more("data.synthetic.validation", static_cast<double>(c.data.synthetic.validation));
+  zero_or_more("data.synthetic.held_out", static_cast<double>(c.data.synthetic.held_out));
+  zero_or_more("data.synthetic.flite", static_cast<double>(c.data.synthetic.flite));
+  one_or_more("generation.max_new_tokens", c.data.decoding.max_new_tokens);
+  zero_or_more("generation.temperature", c.data.decoding.temperature);
+  require("generation.top_p", c.data.decoding.top_p > 0 && c.data.decoding.top_p <= 1,
+          "more than 0 and at most 1");
+  one_or_more("generation.batch_size", c.data.decoding.batch_size);
+  one_or_more("pipeline.stages", t.pipeline.stages);
+  one_or_more("data_parallel.replicas", t.replicas);
+  one_or_more("batch.global_size", t.batch.global_size);
+  one_or_more("batch.micro_size", t.batch.micro_size);
+  one_or_more("batch.max_text_tokens", t.batch.max_text_tokens);
+  one_or_more("training.epochs", t.epochs);
+  zero_or_more("training.steps", static_cast<double>(t.steps));
+  zero_or_more("training.validate_every", static_cast<double>(t.validate_every));
+  zero_or_more("optimizer.learning_rate", t.optimizer.learning_rate);
+  share("optimizer.beta1", t.optimizer.beta1);
+  share("optimizer.beta2", t.optimizer.beta2);
+  require("optimizer.eps", t.optimizer.eps > 0, "more than 0");
+  zero_or_more("optimizer.weight_decay", t.optimizer.weight_decay);
+  zero_or_more("optimizer.warmup_steps", static_cast<double>(t.optimizer.warmup_steps));
+  zero_or_more("optimizer.clip_norm", t.optimizer.clip_norm);
+  zero_or_more("checkpoint.every", static_cast<double>(t.checkpoint.every));
+  zero_or_more("checkpoint.keep", static_cast<double>(t.checkpoint.keep));
+  one_or_more("evaluation.max_new_tokens", c.evaluation.max_new_tokens);
+  zero_or_more("evaluation.retention_rows", static_cast<double>(c.evaluation.retention_rows));
+  one_or_more("runtime.timeout_seconds", c.runtime.timeout_seconds);
+  one_or_more("runtime.threads", c.runtime.threads);
+}
+
+}  // namespace desta::launch

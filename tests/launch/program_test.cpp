@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "desta_version.h"
+#include "multiprocess/command.h"
+#include "support/tiny_job.h"
+
+namespace desta::tests {
+namespace {
+
+const std::vector<std::string> kPrograms = {"desta-train", "desta-datagen", "desta-eval", "desta-chat"};
+
+std::string program(const std::string& name) { return std::string(DESTA_BIN) + "/" + name; }
+
+TEST(Program, HelpNamesEveryOptionThatScriptsRelyOn) {
+  for (const auto& name : kPrograms) {
+    const auto help = run_command(program(name) + " --help");
+    EXPECT_EQ(help.code, 0) << help.output;
+    for (const char* option : {"--help", "--version", "--set", "--dry-run"}) {
+      EXPECT_NE(help.output.find(option), std::string::npos) << name << " " << option;
+    }
+  }
+}
+
+TEST(Program, VersionIsOneLine) {
+  for (const auto& name : kPrograms) {
+    const auto version = run_command(program(name) + " --version");
+    EXPECT_EQ(version.code, 0);
+    EXPECT_EQ(version.output, std::string(DESTA_VERSION) + "\n") << name;
+  }
+}
+
+TEST(Program, AWrongCommandLineIsBadInput) {
+  for (const auto& name : kPrograms) {
+    const auto nothing = run_command(program(name));
+    EXPECT_EQ(nothing.code, 2) << name;
+    EXPECT_NE(nothing.output.find("required"), std::string::npos) << nothing.output;
+    EXPECT_EQ(run_command(program(name) + " --no-such-option").code, 2) << name;
+  }
+}
+
+class ConfiguredProgram : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = fresh_folder("program");
+    config_ = write_tiny_config(folder_);
+  }
+  static void TearDownTestSuite() { std::filesystem::remove_all(folder_); }
+  // The command of each program with the configuration.
+  static std::string command(const std::string& name, const std::string& config) {
+    return name == "desta-chat"
+               ? fmt::format("{} --audio {}/audio/00.wav --config {}", program(name), folder_.string(), config)
+               : program(name) + " " + config;
+  }
+  static inline std::filesystem::path folder_;
+  static inline std::filesystem::path config_;
+};
+
+TEST_F(ConfiguredProgram, AMisspeltKeyEndsWithCodeTwoAndTheSuggestion) {
+  for (const auto& name : kPrograms) {
+    const auto result =
+        run_command(command(name, config_.string()) + " --set optimizer.learning_rat=1");
+    EXPECT_EQ(result.code, 2) << name;
+    EXPECT_NE(result.output.find("unknown key 'optimizer.learning_rat'; did you mean "
+                                 "'optimizer.learning_rate'?"),
+              std::string::npos)
+        << result.output;
+  }
+}
+
+TEST_F(ConfiguredProgram, AMissingConfigurationEndsWithCodeTwoAndItsName) {
+  for (const auto& name : kPrograms) {
+    const auto result = run_command(command(name, "/absent/job.yaml"));
+    EXPECT_EQ(result.code, 2) << name;
+    EXPECT_NE(result.output.find("/absent/job.yaml"), std::string::npos) << result.output;
+  }
+}
+
+TEST_F(ConfiguredProgram, ADryRunPrintsThePlanAndTouchesNothing) {
+  const auto config = config_.string();
+  const auto train = run_command(program("desta-train") + " --dry-run " + config +
+                                 " --set pipeline.stages=3 --set data_parallel.replicas=2");
+  EXPECT_EQ(train.code, 0) << train.output;
+  EXPECT_NE(train.output.find("3 stages x 2 replicas = 6 ranks"), std::string::npos) << train.output;
+  EXPECT_NE(train.output.find("adapter"), std::string::npos);
+  EXPECT_NE(train.output.find("bubble"), std::string::npos);
+  const auto data = run_command(program("desta-datagen") + " --dry-run " + config);
+  EXPECT_EQ(data.code, 0) << data.output;
+  EXPECT_NE(data.output.find("manifest.jsonl"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
+TEST_F(ConfiguredProgram, MoreStagesThanUnitsEndsWithCodeTwoAndTheNumbers) {
+  const auto result =
+      run_command(program("desta-train") + " --dry-run " + config_.string() + " --set pipeline.stages=40");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_NE(result.output.find("pipeline.stages is 40 but these models have 11 units"),
+            std::string::npos)
+      << result.output;
+}
+
+TEST_F(ConfiguredProgram, EvaluationAndChatWithoutACheckpointSayWhatToDo) {
+  for (const std::string name : {"desta-eval", "desta-chat"}) {
+    const auto result = run_command(command(name, config_.string()));
+    EXPECT_EQ(result.code, 2) << name;
+    EXPECT_NE(result.output.find("holds no checkpoint"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("--adapter"), std::string::npos) << result.output;
+  }
+}
+
+}  // namespace
+}  // namespace desta::tests

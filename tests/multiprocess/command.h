@@ -1,0 +1,107 @@
+// Running programs as a person would, and killing them as a power cut would.
+#pragma once
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace desta::tests {
+
+struct Finished {
+  int code = 0;        // exit status; 128 + n when signal n ended it; 124: it hung
+  std::string output;  // standard output and error together
+};
+
+inline int status_code(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Runs a shell command to its end. A command that hangs is ended after `seconds` with code 124.
+inline Finished run_command(const std::string& command, int seconds = 60) {
+  const std::string line = fmt::format("exec timeout -k 5 {} {} 2>&1 </dev/null", seconds, command);
+  std::FILE* pipe = ::popen(line.c_str(), "r");
+  Finished finished;
+  char buffer[4096];
+  for (std::size_t n; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) {
+    finished.output.append(buffer, n);
+  }
+  finished.code = status_code(::pclose(pipe));
+  return finished;
+}
+
+// A command line of `ranks` ranks.
+inline std::string mpirun(int ranks, const std::string& program_and_arguments) {
+  return fmt::format("{} --oversubscribe -n {} {}", DESTA_MPIEXEC, ranks, program_and_arguments);
+}
+
+inline std::vector<pid_t> children_of(pid_t parent) {
+  std::ifstream in(fmt::format("/proc/{0}/task/{0}/children", parent));
+  std::vector<pid_t> pids;
+  for (pid_t pid = 0; in >> pid;) {
+    pids.push_back(pid);
+  }
+  return pids;
+}
+
+// Starts a command, waits until `due` holds, and kills it and all that it started with SIGKILL.
+// Returns false when the command ended (or a minute passed) before.
+inline bool kill_when(const std::string& command, const std::function<bool()>& due) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const int null = ::open("/dev/null", O_RDWR);
+    for (const int fd : {0, 1, 2}) {
+      ::dup2(null, fd);
+    }
+    const std::string line = "exec " + command;
+    ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+    ::_exit(127);
+  }
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  bool reached = false;
+  int status = 0;
+  while (std::chrono::steady_clock::now() < limit) {
+    if (::waitpid(pid, &status, WNOHANG) == pid) {
+      return false;
+    }
+    if (due()) {
+      reached = true;
+      break;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (const pid_t child : children_of(pid)) {
+    ::kill(child, SIGKILL);
+  }
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, &status, 0);
+  return reached;
+}
+
+inline std::string read_text(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// How often `needle` stands in `text`.
+inline int count_of(const std::string& text, const std::string& needle) {
+  int count = 0;
+  for (auto at = text.find(needle); at != std::string::npos; at = text.find(needle, at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace desta::tests

@@ -1,0 +1,170 @@
+// Making data, evaluating and asking, with the real programs.
+#include "multiprocess/job_fixture.h"
+
+#include <sndfile.h>
+
+#include <cmath>
+#include <set>
+
+#include "datagen/dataset.h"
+
+namespace desta::tests {
+namespace {
+
+class DataJob : public JobTest {
+ protected:
+  static std::string datagen(const fs::path& data, const std::string& more = "", int ranks = 1) {
+    return mpirun(ranks, fmt::format("{} {} --set data.folder={} {}", bin("desta-datagen"),
+                                     config_.string(), data.string(), more));
+  }
+  static std::map<std::string, datagen::Row> rows_of(const fs::path& data) {
+    const auto dataset = datagen::Dataset::open(data / "dataset/train");
+    std::map<std::string, datagen::Row> rows;
+    for (std::size_t i = 0; i < dataset.size(); ++i) {
+      EXPECT_TRUE(rows.emplace(dataset.id(i), dataset.row(i)).second) << "twice: " << dataset.id(i);
+    }
+    return rows;
+  }
+  // A run of two steps: something to evaluate and to ask.
+  static const fs::path& trained() {
+    static const fs::path run = [] {
+      const fs::path folder = folder_ / "trained";
+      const auto finished = run_command(train(folder, 1, 1, "--set training.steps=2"));
+      EXPECT_EQ(finished.code, 0) << finished.output;
+      return folder;
+    }();
+    return run;
+  }
+  static Finished chat(const fs::path& audio, const std::string& more = "") {
+    return run_command(fmt::format("{} --config {} --set run.folder={} --audio {} --max-new-tokens 8 {}",
+                                   bin("desta-chat"), config_.string(), trained().string(),
+                                   audio.string(), more));
+  }
+};
+
+TEST_F(DataJob, TheSameCommandTwiceWritesNothingNew) {
+  const fs::path data = folder_ / "twice";
+  ASSERT_EQ(run_command(datagen(data)).code, 0);
+  const auto rows = rows_of(data);
+  EXPECT_EQ(rows.size(), 24u);
+  std::map<fs::path, fs::file_time_type> before;
+  for (const auto& shard : datagen::list_shards(data / "dataset/train")) {
+    before[shard] = fs::last_write_time(shard);
+  }
+  expect_end(run_command(datagen(data)), 0, "24 rows are there, 0 to write");
+  std::map<fs::path, fs::file_time_type> after;
+  for (const auto& shard : datagen::list_shards(data / "dataset/train")) {
+    after[shard] = fs::last_write_time(shard);
+  }
+  EXPECT_EQ(after, before);
+}
+
+TEST_F(DataJob, KilledAndStartedAgainHasEachRowOnceAndTheSameRows) {
+  const std::string small = "--set data.rows_per_shard=2 --set generation.batch_size=1 "
+                            "--set generation.max_new_tokens=60";
+  const fs::path whole = folder_ / "whole";
+  ASSERT_EQ(run_command(datagen(whole, small, 2)).code, 0);
+  const fs::path data = folder_ / "killed";
+  const auto shards = [&] { return datagen::list_shards(data / "dataset/train").size(); };
+  for (const std::size_t count : {1, 4}) {
+    ASSERT_TRUE(kill_when(datagen(data, small, 2), [&] { return shards() >= count; }));
+    EXPECT_LT(rows_of(data).size(), 24u) << "killed too late to prove anything";
+  }
+  const auto finished = run_command(datagen(data, small, 2));
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  const auto rows = rows_of(data);
+  EXPECT_EQ(rows.size(), 24u);
+  EXPECT_TRUE(rows == rows_of(whole)) << "a response depends on its row alone";
+}
+
+TEST_F(DataJob, ABadManifestLineIsNamedAndTheRestIsKept) {
+  const fs::path manifest = folder_ / "bad.jsonl";
+  const std::string good = read_text(folder_ / "manifest.jsonl");
+  const auto end = good.find('\n') + 1;
+  std::ofstream(manifest) << good.substr(0, end) << "{\"audio_filepath\": \n" << good.substr(end)
+                          << "{\"audio_filepath\": \"audio/absent.wav\", \"transcription\": \"x\"}\n";
+  const fs::path data = folder_ / "bad-line";
+  const auto finished = run_command(datagen(data, "--set data.train_manifest=" + manifest.string()));
+  expect_end(finished, 0, manifest.string() + ":2");
+  EXPECT_NE(finished.output.find("absent.wav"), std::string::npos) << finished.output;
+  EXPECT_EQ(rows_of(data).size(), 24u);
+}
+
+TEST_F(DataJob, WithoutSpeechThereIsNothingToMakeDataFrom) {
+  expect_end(run_command(datagen(folder_ / "none", "--set data.train_manifest=")), 2,
+             "data.train_manifest is empty");
+  expect_end(run_command(datagen(folder_ / "none", "--set data.train_manifest=/absent/m.jsonl")), 2,
+             "/absent/m.jsonl");
+}
+
+TEST_F(DataJob, AnEvaluationHasEveryReferenceForEveryTask) {
+  // Retention compares with the generator's own rows.
+  const fs::path data = folder_ / "retention";
+  ASSERT_EQ(run_command(datagen(data)).code, 0);
+  const auto finished = run_command(mpirun(
+      2, fmt::format("{} {} --set run.folder={} --set data.folder={}", bin("desta-eval"),
+                     config_.string(), trained().string(), data.string())));
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  const auto report = nlohmann::json::parse(read_text(trained() / "evaluation.json"));
+  for (const char* task : {"gender", "words"}) {
+    const auto& score = report.at("tasks").at(task);
+    EXPECT_EQ(score.at("n"), 24) << task;
+    for (const char* way : {"accuracy", "majority", "transcription_only", "ceiling"}) {
+      EXPECT_GE(score.at(way), 0.0) << task << " " << way;
+      EXPECT_LE(score.at(way), 1.0) << task << " " << way;
+    }
+  }
+  // The manifest has as many men as women, and each of its four sentences six times.
+  EXPECT_DOUBLE_EQ(report["tasks"]["gender"]["majority"], 0.5);
+  EXPECT_DOUBLE_EQ(report["tasks"]["words"]["majority"], 0.25);
+  EXPECT_EQ(report.at("retention").at("n"), 2);
+  EXPECT_EQ(report.at("retention").at("same"), 2) << "the LLM's own answers are what they were";
+}
+
+// One second of a tone, 48 kHz stereo.
+void write_flac(const fs::path& path) {
+  SF_INFO info{};
+  info.samplerate = 48000;
+  info.channels = 2;
+  info.format = SF_FORMAT_FLAC | SF_FORMAT_PCM_16;
+  SNDFILE* file = sf_open(path.c_str(), SFM_WRITE, &info);
+  std::vector<float> samples(2 * 48000);
+  for (std::size_t t = 0; t < 48000; ++t) {
+    samples[2 * t] = samples[2 * t + 1] =
+        static_cast<float>(0.3 * std::sin(2 * M_PI * 220.0 * static_cast<double>(t) / 48000));
+  }
+  sf_writef_float(file, samples.data(), 48000);
+  sf_close(file);
+}
+
+TEST_F(DataJob, ChatAnswersAboutWavAndStereoFlac) {
+  const auto wav = chat(folder_ / "audio/03.wav");
+  EXPECT_EQ(wav.code, 0) << wav.output;
+  EXPECT_FALSE(wav.output.empty());
+  write_flac(folder_ / "tone.flac");
+  const auto flac = chat(folder_ / "tone.flac", "'Who speaks?'");
+  EXPECT_EQ(flac.code, 0) << flac.output;
+  EXPECT_FALSE(flac.output.empty());
+  EXPECT_EQ(chat(folder_ / "audio/03.wav").output, wav.output) << "greedy answers repeat";
+}
+
+TEST_F(DataJob, ChatSaysWhatIsWrongWithARecording) {
+  std::ofstream(folder_ / "corrupt.wav") << "RIFF and then nothing that is audio";
+  std::ofstream(folder_ / "empty.wav").flush();
+  for (const char* name : {"corrupt.wav", "empty.wav", "absent.wav"}) {
+    const auto finished = chat(folder_ / name);
+    expect_end(finished, 2, (folder_ / name).string());
+    EXPECT_LE(count_of(finished.output, "\n"), 1) << "one line: " << finished.output;
+  }
+}
+
+TEST_F(DataJob, ChatSaysWhatIsWrongWithAnAdapter) {
+  const fs::path adapter = folder_ / "cut.safetensors";
+  const auto whole = read_text(newest(trained()) / "adapter.safetensors");
+  std::ofstream(adapter, std::ios::binary) << whole.substr(0, whole.size() / 2);
+  expect_end(chat(folder_ / "audio/03.wav", "--adapter " + adapter.string()), 2, adapter.string());
+  expect_end(chat(folder_ / "audio/03.wav", "--adapter /absent.safetensors"), 2, "/absent.safetensors");
+}
+
+}  // namespace
+}  // namespace desta::tests

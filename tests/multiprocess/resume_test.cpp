@@ -1,0 +1,102 @@
+// A run that is killed and started again ends where one that was never stopped ends.
+#include "multiprocess/job_fixture.h"
+
+namespace desta::tests {
+namespace {
+
+class Resume : public JobTest {
+ protected:
+  // The run that nothing stopped, on two stages.
+  static const fs::path& unstopped() {
+    static const fs::path run = [] {
+      const fs::path folder = folder_ / "unstopped";
+      const auto finished = run_command(train(folder, 2, 1));
+      EXPECT_EQ(finished.code, 0) << finished.output;
+      return folder;
+    }();
+    return run;
+  }
+};
+
+TEST_F(Resume, KilledAgainAndAgainARunEndsWithTheSameBytes) {
+  const fs::path run = folder_ / "killed";
+  // A checkpoint at every second step only, so that finished steps are lost too.
+  const std::string command = train(run, 2, 1, "--set checkpoint.every=2");
+  int kills = 0;
+  for (const int step : {1, 3, 5, 8}) {
+    ASSERT_TRUE(kill_when(command, [&] { return losses_of(run).contains(step); }))
+        << "the run ended before step " << step;
+    EXPECT_NE(newest(run).filename(), "step-00000012") << "killed too late to prove anything";
+    ++kills;
+  }
+  EXPECT_EQ(kills, 4);
+  const auto finished = run_command(command);
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  EXPECT_NE(finished.output.find("resuming from"), std::string::npos) << finished.output;
+  expect_same_checkpoint(newest(run), newest(unstopped()));
+  EXPECT_EQ(losses_of(run), losses_of(unstopped()));
+}
+
+TEST_F(Resume, WithoutDropoutToo) {
+  const std::string plain = "--set adapter.dropout=0";
+  const auto whole = run_command(train(folder_ / "plain", 2, 1, plain));
+  ASSERT_EQ(whole.code, 0) << whole.output;
+  const fs::path run = folder_ / "plain-killed";
+  ASSERT_TRUE(kill_when(train(run, 2, 1, plain), [&] { return losses_of(run).contains(3); }));
+  ASSERT_EQ(run_command(train(run, 2, 1, plain)).code, 0);
+  expect_same_checkpoint(newest(run), newest(folder_ / "plain"));
+  EXPECT_NE(read_text(newest(run) / "adapter.safetensors"),
+            read_text(newest(unstopped()) / "adapter.safetensors"))
+      << "dropout matters";
+}
+
+TEST_F(Resume, AFinishedRunIsLeftAsItIs) {
+  const auto before = read_text(unstopped() / "metrics.jsonl");
+  const auto finished = run_command(train(unstopped(), 2, 1));
+  expect_end(finished, 0, "all 12 steps are done already");
+  EXPECT_EQ(read_text(unstopped() / "metrics.jsonl"), before);
+}
+
+TEST_F(Resume, ADamagedNewestCheckpointIsNamedAndTheOneBeforeIsTaken) {
+  const fs::path run = folder_ / "damaged";
+  for (const char* step : {"step-00000006", "step-00000007"}) {
+    fs::create_directories(run / "checkpoints");
+    fs::copy(unstopped() / "checkpoints" / step, run / "checkpoints" / step,
+             fs::copy_options::recursive);
+  }
+  const fs::path file = run / "checkpoints/step-00000007/adapter.safetensors";
+  fs::resize_file(file, fs::file_size(file) / 2);
+  const auto finished = run_command(train(run, 2, 1));
+  expect_end(finished, 0, file.string());
+  EXPECT_NE(finished.output.find("step-00000006 at step 6 of 12"), std::string::npos) << finished.output;
+  expect_same_checkpoint(newest(run), newest(unstopped()));
+}
+
+// From step 4 of the two-stage run on, on other shapes of the world.
+TEST_F(Resume, AnotherShapeGivesTheSameLosses) {
+  const auto expected = losses_of(unstopped());
+  ASSERT_EQ(expected.size(), 12u);
+  const std::vector<std::pair<int, int>> shapes = {{1, 1}, {1, 2}, {3, 1}};
+  for (const auto& [stages, replicas] : shapes) {
+    const fs::path run = folder_ / fmt::format("shape-{}-{}", stages, replicas);
+    fs::create_directories(run / "checkpoints");
+    fs::copy(unstopped() / "checkpoints/step-00000004", run / "checkpoints/step-00000004",
+             fs::copy_options::recursive);
+    const auto finished = run_command(train(run, stages, replicas));
+    ASSERT_EQ(finished.code, 0) << finished.output;
+    const auto losses = losses_of(run);
+    ASSERT_EQ(losses.size(), 8u) << "steps 5 to 12";
+    for (const auto& [step, loss] : losses) {
+      EXPECT_NEAR(loss / expected.at(step), 1.0, 1e-4)
+          << stages << " stages x " << replicas << ", step " << step;
+    }
+  }
+}
+
+TEST_F(Resume, TheLossFalls) {
+  const auto losses = losses_of(unstopped());
+  EXPECT_LT(losses.at(12), losses.at(1));
+}
+
+}  // namespace
+}  // namespace desta::tests

@@ -1,0 +1,136 @@
+#include "trainer/partition.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "runtime/core/error.h"
+
+namespace desta::trainer {
+namespace {
+
+// Four encoder layers up to the last tap, three LLM layers: 1 + 4 + 1 + 3 + 1 = 10 units.
+ModelShapes small_shapes() {
+  ModelShapes shapes;
+  shapes.whisper.d_model = 16;
+  shapes.whisper.encoder_layers = 6;
+  shapes.whisper.encoder_heads = 2;
+  shapes.whisper.encoder_ffn = 32;
+  shapes.whisper.max_source_positions = 50;
+  shapes.llama.hidden_size = 32;
+  shapes.llama.intermediate_size = 48;
+  shapes.llama.num_layers = 3;
+  shapes.llama.num_heads = 4;
+  shapes.llama.num_kv_heads = 2;
+  shapes.llama.head_dim = 8;
+  shapes.llama.vocab_size = 300;
+  shapes.adapter.d_model = 16;
+  shapes.adapter.heads = 2;
+  shapes.adapter.d_llm = 32;
+  shapes.adapter.taps = {1, 3};
+  shapes.adapter.queries = 3;
+  shapes.adapter.ffn = 24;
+  return shapes;
+}
+
+// The smallest largest run of all contiguous cuts, by trying every one.
+double best_by_trying(const std::vector<Unit>& units, std::size_t begin, std::int64_t runs) {
+  double own = 0;
+  if (runs == 1) {
+    for (std::size_t i = begin; i < units.size(); ++i) {
+      own += units[i].work;
+    }
+    return own;
+  }
+  double best = std::numeric_limits<double>::infinity();
+  for (std::size_t end = begin + 1; end + static_cast<std::size_t>(runs) - 1 <= units.size(); ++end) {
+    own += units[end - 1].work;
+    best = std::min(best, std::max(own, best_by_trying(units, end, runs - 1)));
+  }
+  return best;
+}
+
+TEST(Partition, UnitsEndAtTheLastTap) {
+  const auto units = list_units(small_shapes());
+  ASSERT_EQ(units.size(), 10u);
+  EXPECT_EQ(units.front().kind, UnitKind::kEncoderFront);
+  EXPECT_EQ(units[4].kind, UnitKind::kEncoderLayer);
+  EXPECT_EQ(units[4].index, 3);  // layers 4 and 5 are read by no tap
+  EXPECT_EQ(units[5].kind, UnitKind::kAdapter);
+  EXPECT_EQ(units.back().kind, UnitKind::kHead);
+}
+
+TEST(Partition, EveryUnitIsOnExactlyOneStageInOrder) {
+  const auto shapes = small_shapes();
+  std::int64_t all_parameters = 0;
+  for (const auto& unit : list_units(shapes)) {
+    all_parameters += unit.parameters;
+  }
+  for (std::int64_t stages = 1; stages <= 10; ++stages) {
+    const auto parts = partition(shapes, stages);
+    ASSERT_EQ(static_cast<std::int64_t>(parts.size()), stages);
+    std::int64_t parameters = 0;
+    std::int64_t fronts = 0;
+    std::int64_t adapters = 0;
+    std::int64_t heads = 0;
+    std::int64_t encoder = 0;
+    std::int64_t llama = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const auto& part = parts[i];
+      EXPECT_EQ(part.stage, static_cast<std::int64_t>(i));
+      EXPECT_FALSE(part.describe().empty()) << "stage " << i << " of " << stages << " is empty";
+      parameters += part.parameters;
+      fronts += part.encoder_front ? 1 : 0;
+      adapters += part.adapter ? 1 : 0;
+      heads += part.head ? 1 : 0;
+      if (part.encoder_begin < part.encoder_end) {
+        EXPECT_EQ(part.encoder_begin, encoder) << "encoder layers follow each other";
+        encoder = part.encoder_end;
+        EXPECT_EQ(adapters - (part.adapter ? 1 : 0), 0) << "no encoder layer behind the adapter";
+      }
+      if (part.llama_begin < part.llama_end) {
+        EXPECT_EQ(part.llama_begin, llama) << "LLM layers follow each other";
+        llama = part.llama_end;
+        EXPECT_EQ(adapters, 1) << "no LLM layer before the adapter";
+      }
+    }
+    EXPECT_TRUE(parts.front().encoder_front);
+    EXPECT_TRUE(parts.back().head);
+    EXPECT_EQ(fronts, 1);
+    EXPECT_EQ(adapters, 1);
+    EXPECT_EQ(heads, 1);
+    EXPECT_EQ(encoder, 4);
+    EXPECT_EQ(llama, 3);
+    EXPECT_EQ(parameters, all_parameters);
+  }
+}
+
+TEST(Partition, NoOtherCutHasASmallerLargestStage) {
+  const auto shapes = small_shapes();
+  const auto units = list_units(shapes);
+  for (std::int64_t stages = 1; stages <= 10; ++stages) {
+    double largest = 0;
+    for (const auto& part : partition(shapes, stages)) {
+      largest = std::max(largest, part.work);
+    }
+    EXPECT_NEAR(largest / best_by_trying(units, 0, stages), 1.0, 1e-12) << stages << " stages";
+  }
+}
+
+TEST(Partition, MoreStagesThanUnitsIsAnErrorWithTheNumbers) {
+  for (const std::int64_t stages : {0, 11}) {
+    try {
+      (void)partition(small_shapes(), stages);
+      FAIL() << stages << " stages were cut";
+    } catch (const runtime::ConfigError& error) {
+      const std::string what = error.what();
+      EXPECT_NE(what.find("pipeline.stages is " + std::to_string(stages)), std::string::npos) << what;
+      EXPECT_NE(what.find("10 units"), std::string::npos) << what;
+      EXPECT_NE(what.find("4 encoder layers"), std::string::npos) << what;
+      EXPECT_NE(what.find("3 LLM layers"), std::string::npos) << what;
+      EXPECT_NE(what.find("use 1 to 10"), std::string::npos) << what;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace desta::trainer
