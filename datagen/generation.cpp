@@ -16,6 +16,7 @@ struct Row {
   std::size_t request = 0;
   runtime::Random random{0};
   std::vector<TokenId> tokens;
+  std::int64_t limit = 0;  // tokens that it may grow by: its own, whatever its neighbours are
 };
 
 // Prompts padded behind to the longest: [batch, time, hidden].
@@ -44,16 +45,19 @@ void decode_batch(const models::LanguageModel& model,
   const models::SamplingOptions sampling{options.temperature, options.top_p};
   std::vector<std::int64_t> counts;
   at::Tensor input = pad_prompts(requests, rows, counts);
-  const std::int64_t room = model.max_positions() - input.size(1);
-  if (room <= 0) {
-    throw runtime::DataError("a prompt of {} positions leaves no room for an answer (the model has "
-                             "{}); shorten the prompt",
-                             input.size(1), model.max_positions());
+  std::int64_t capacity = input.size(1);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::int64_t room = model.max_positions() - counts[i];
+    if (room <= 0) {
+      throw runtime::DataError("a prompt of {} positions leaves no room for an answer (the model has "
+                               "{}); shorten the prompt",
+                               counts[i], model.max_positions());
+    }
+    rows[i].limit = std::min(options.max_new_tokens, room);
+    capacity = std::max(capacity, counts[i] + rows[i].limit);
   }
-  const std::int64_t limit = std::min(options.max_new_tokens, room);
-  models::KvCache cache = model.make_cache(static_cast<std::int64_t>(rows.size()),
-                                           input.size(1) + limit);
-  for (std::int64_t step = 0; step < limit && !rows.empty(); ++step) {
+  models::KvCache cache = model.make_cache(static_cast<std::int64_t>(rows.size()), capacity);
+  for (std::int64_t step = 0; !rows.empty(); ++step) {
     const at::Tensor logits = model.next_logits(input, counts, cache).to(at::kCPU);
     std::vector<std::int64_t> staying;
     std::vector<TokenId> next;
@@ -64,7 +68,7 @@ void decode_batch(const models::LanguageModel& model,
       if (token != stop) {
         rows[i].tokens.push_back(token);
       }
-      if (token == stop || step + 1 == limit) {
+      if (token == stop || step + 1 >= rows[i].limit) {
         answers[rows[i].request] = std::move(rows[i].tokens);
       } else {
         staying.push_back(static_cast<std::int64_t>(i));
@@ -106,7 +110,7 @@ std::vector<std::vector<TokenId>> generate(const models::LanguageModel& model,
     const auto end = std::min(order.size(), begin + batch_size);
     std::vector<Row> rows;
     for (std::size_t i = begin; i < end; ++i) {
-      rows.push_back({order[i], runtime::Random(requests[order[i]].seed), {}});
+      rows.push_back({order[i], runtime::Random(requests[order[i]].seed), {}, 0});
     }
     decode_batch(model, requests, std::move(rows), options, stop, answers);
     if (progress) {

@@ -65,8 +65,14 @@ class Reader {
     if (!node) {
       return;
     }
-    const std::string place = where(node, path_of(key));
+    const std::string place = where(node.IsNull() ? key_node(key) : node, path_of(key));
     places_[path_of(key)] = place;
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (node.IsNull()) {  // "key:" with nothing behind
+        field.clear();
+        return;
+      }
+    }
     try {
       field = node.as<T>();
     } catch (const YAML::Exception&) {
@@ -126,6 +132,15 @@ class Reader {
     stack_.back().known.insert(key);
     const YAML::Node& map = stack_.back().node;
     return map[key];
+  }
+  // Where nothing stands behind a key, its own place is the one to name.
+  [[nodiscard]] YAML::Node key_node(const std::string& key) const {
+    for (const auto& entry : stack_.back().node) {
+      if (entry.first.IsScalar() && entry.first.Scalar() == key) {
+        return entry.first;
+      }
+    }
+    return {};
   }
   [[nodiscard]] std::string path_of(const std::string& key) const {
     return stack_.back().path.empty() ? key : stack_.back().path + "." + key;

@@ -44,7 +44,9 @@ inline void check_ranges(
   one_or_more("training.epochs", t.epochs);
   zero_or_more("training.steps", static_cast<double>(t.steps));
   zero_or_more("training.validate_every", static_cast<double>(t.validate_every));
-  zero_or_more("optimizer.learning_rate", t.optimizer.learning_rate);
+  require("optimizer.learning_rate",
+          t.optimizer.learning_rate >= 0 && t.optimizer.learning_rate <= 1e30,
+          "0 or more and at most 1e30");
   share("optimizer.beta1", t.optimizer.beta1);
   share("optimizer.beta2", t.optimizer.beta2);
   require("optimizer.eps", t.optimizer.eps > 0, "more than 0");

@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "desta_version.h"
 #include "models/torch_util.h"
@@ -13,8 +15,12 @@
 namespace desta::launch {
 namespace {
 
-// Prints the error and, where other ranks may be waiting, ends the job at once.
+// Prints the error and, where other ranks may be waiting, ends the job at once. What is wrong for all
+// ranks is said by the first alone: the others give it time to end them.
 int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
+  if (mpi.rank() != 0) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
   runtime::log().error("{}", message);
   if (mpi.size() > 1) {
     std::fflush(nullptr);

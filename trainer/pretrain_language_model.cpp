@@ -28,7 +28,7 @@ namespace {
 // Batches are cut from a pool of dialogues sorted by length, so that little is padding.
 constexpr std::int64_t kPoolSteps = 8;
 // Share of the steps that go to simple scenes first.
-constexpr double kSimpleShare = 0.3;
+constexpr double kSimpleShare = 0.25;
 // Initial weights: about 1 / sqrt(hidden size).
 constexpr double kWeightDeviation = 0.05;
 // In the last third of training, context embeddings are jittered in half of the rows, by up to this
@@ -49,34 +49,50 @@ models::LlamaConfig stand_in_config(std::int64_t vocab_size) {
   config.num_kv_heads = 2;
   config.head_dim = 64;
   config.rope_theta = 10000.0;
-  config.tie_word_embeddings = false;
+  config.tie_word_embeddings = true;
   config.max_position_embeddings = 1024;
   return config;
 }
 
-// One head of the first two layers starts as a previous-token head, half of what copying a sentence
-// takes (the induction circuit of Olsson et al. 2022): left to itself, training found it after none
-// of 1,500 steps. A few embedding channels are made equal for all tokens; query and key read only
-// them, and the rotary embedding turns them so that they agree one position apart.
-void seed_previous_token_heads(TensorMap& tensors, const models::LlamaConfig& config) {
+// Copying a sentence takes a circuit of two heads (Olsson et al. 2022) that training left to itself had
+// not found after 1,500 steps. So the weights start near it:
+//   - one head of the first two layers looks one position back: a few embedding channels are equal for
+//     all tokens, query and key read only them, and the rotary embedding turns them so that they agree
+//     one position apart;
+//   - values and outputs are each other's transpose, so that what a head finds it passes on, and behind
+//     those two layers queries equal keys, so that like finds like (mimetic initialisation, Trockman
+//     and Kolter 2023).
+void seed_copying_circuit(TensorMap& tensors, const models::LlamaConfig& config) {
   constexpr std::int64_t kChannels = 8;      // constant embedding channels
   constexpr float kConstant = 0.5F;
   constexpr std::int64_t kFrequencies = 10;  // the fastest turning pairs, which tell neighbours apart
-  constexpr float kGain = 0.43F;             // makes the score one position off lower by about 4
+  constexpr double kGain = 0.43;             // makes the score one position off lower by about 4
   tensors.at("model.embed_tokens.weight").narrow(1, 0, kChannels).fill_(kConstant);
   const at::Tensor frequencies = models::rotary_inverse_frequencies(config);
-  const auto half = config.head_dim / 2;
-  for (const int layer : {0, 1}) {
+  const auto dim = config.head_dim;
+  const auto group = config.num_heads / config.num_kv_heads;
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
-    at::Tensor query = tensors.at(prefix + "q_proj.weight").narrow(0, 0, config.head_dim);
-    at::Tensor key = tensors.at(prefix + "k_proj.weight").narrow(0, 0, config.head_dim);
-    query.zero_();
-    key.zero_();
-    for (std::int64_t f = 0; f < kFrequencies; ++f) {
-      const auto angle = frequencies[f].item<double>();
-      key[f].narrow(0, 0, kChannels).fill_(kGain);
-      query[f].narrow(0, 0, kChannels).fill_(kGain * std::cos(angle));
-      query[f + half].narrow(0, 0, kChannels).fill_(-kGain * std::sin(angle));
+    at::Tensor query = tensors.at(prefix + "q_proj.weight");
+    at::Tensor key = tensors.at(prefix + "k_proj.weight");
+    const at::Tensor value = tensors.at(prefix + "v_proj.weight");
+    at::Tensor output = tensors.at(prefix + "o_proj.weight");
+    for (std::int64_t head = 0; head < config.num_heads; ++head) {
+      const auto shared = head / group * dim;
+      output.narrow(1, head * dim, dim).copy_(value.narrow(0, shared, dim).t());
+      if (layer >= 2) {
+        query.narrow(0, head * dim, dim).copy_(key.narrow(0, shared, dim));
+      }
+    }
+    if (layer < 2) {
+      query.narrow(0, 0, dim).zero_();
+      key.narrow(0, 0, dim).zero_();
+      for (std::int64_t f = 0; f < kFrequencies; ++f) {
+        const auto angle = frequencies[f].item<double>();
+        key[f].narrow(0, 0, kChannels).fill_(kGain);
+        query[f].narrow(0, 0, kChannels).fill_(kGain * std::cos(angle));
+        query[f + dim / 2].narrow(0, 0, kChannels).fill_(-kGain * std::sin(angle));
+      }
     }
   }
 }
@@ -251,7 +267,9 @@ void pretrain_language_model(const PretrainOptions& options) {
   models::RandomSource random(task.initial, options.seed, kWeightDeviation);
   (void)models::Llama(config, models::LlamaPart::whole(config), random);
   task.initial.at("model.embed_tokens.weight").mul_(kEmbeddingDeviation / kWeightDeviation);
-  seed_previous_token_heads(task.initial, config);
+  seed_copying_circuit(task.initial, config);
+  // Large tied embeddings would make large logits.
+  task.initial.at("model.norm.weight").fill_(0.2);
   task.loss = [&](std::int64_t step, const TensorMap& parameters) {
     const TensorMap narrow = cast(parameters, at::kBFloat16);
     models::MapSource source(narrow);

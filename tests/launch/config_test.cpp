@@ -73,7 +73,7 @@ TEST_F(ConfigTest, ReadsWhatItIsTold) {
       "run: {folder: runs/x, seed: 7}\n"
       "adapter: {taps: [1, 3], dropout: 0.25}\n"
       "data:\n  folder: here\n  synthetic: {enabled: true, train: 5}\n"
-      "prompts: [One?, Two?]\n"
+      "prompts: ['One?', 'Two?']\n"
       "metadata: {thresholds: {pitch_low_hz: 99.5}}\n");
   EXPECT_EQ(config.training.folder, "runs/x");
   EXPECT_EQ(config.training.seed, 7u);
@@ -159,7 +159,7 @@ TEST_F(ConfigTest, AnImpossibleNumberNamesItsKeyAndRange) {
         "generation.max_new_tokens=0", "generation.temperature=-1", "generation.top_p=0",
         "generation.top_p=1.5", "adapter.queries=0", "adapter.layers=0", "adapter.ffn=0",
         "adapter.dropout=1", "adapter.dropout=-0.1", "training.epochs=0", "training.steps=-1",
-        "training.validate_every=-1", "optimizer.learning_rate=-1", "optimizer.beta1=1",
+        "training.validate_every=-1", "optimizer.learning_rate=-1", "optimizer.learning_rate=1e38", "optimizer.beta1=1",
         "optimizer.beta2=1", "optimizer.eps=0", "optimizer.warmup_steps=-1",
         "optimizer.clip_norm=-1", "optimizer.weight_decay=-1", "checkpoint.every=-1",
         "checkpoint.keep=-1", "data.rows_per_shard=0", "data.synthetic.train=-1",
@@ -176,7 +176,7 @@ TEST_F(ConfigTest, AnImpossibleNumberNamesItsKeyAndRange) {
 TEST_F(ConfigTest, OverridesReachEveryDepthAndTheLastOneWins) {
   const auto config = load("optimizer: {learning_rate: 1}\n",
                            {"optimizer.learning_rate=2", "metadata.thresholds.speed_slow=1.5",
-                            "adapter.taps=[0, 2]", "prompts=[A?, 'B = C?']", "run.folder=x=y",
+                            "adapter.taps=[0, 2]", "prompts=['A?', 'B = C?']", "run.folder=x=y",
                             "optimizer.learning_rate=3", "data.synthetic={enabled: true, train: 9}"});
   EXPECT_DOUBLE_EQ(config.training.optimizer.learning_rate, 3);
   EXPECT_DOUBLE_EQ(config.data.thresholds.speed_slow, 1.5);
@@ -184,6 +184,15 @@ TEST_F(ConfigTest, OverridesReachEveryDepthAndTheLastOneWins) {
   EXPECT_EQ(config.data.prompts, (std::vector<std::string>{"A?", "B = C?"}));
   EXPECT_EQ(config.training.folder, "x=y");
   EXPECT_EQ(config.data.synthetic.train, 9);
+}
+
+TEST_F(ConfigTest, NothingBehindAKeyIsAnEmptyTextButNoNumber) {
+  const std::string file = "data:\n  train_manifest: m.jsonl\n";
+  EXPECT_EQ(load(file, {"data.train_manifest="}).data.train_manifest, "");
+  EXPECT_EQ(load("data:\n  train_manifest:\n").data.train_manifest, "");
+  EXPECT_EQ(load("data:\n  train_manifest: ~\n").data.train_manifest, "");
+  EXPECT_EQ(error("training:\n  epochs:\n"), at(2) + "'training.epochs' is not a whole number");
+  EXPECT_EQ(error("optimizer:\n  beta1:\n"), at(2) + "'optimizer.beta1' is not a number");
 }
 
 TEST_F(ConfigTest, ABadOverrideIsNamed) {

@@ -54,38 +54,67 @@ inline std::vector<pid_t> children_of(pid_t parent) {
   return pids;
 }
 
-// Starts a command, waits until `due` holds, and kills it and all that it started with SIGKILL.
-// Returns false when the command ended (or a minute passed) before.
+// A command that runs beside the test, silent, so that the test can kill it or parts of it.
+class Background {
+ public:
+  explicit Background(const std::string& command) : pid_(::fork()) {
+    if (pid_ == 0) {
+      const int null = ::open("/dev/null", O_RDWR);
+      for (const int fd : {0, 1, 2}) {
+        ::dup2(null, fd);
+      }
+      const std::string line = "exec " + command;
+      ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      ::_exit(127);
+    }
+  }
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+  ~Background() { kill_all(); }
+
+  // Waits until `due` holds. False when the command ended, or a minute passed, before.
+  bool wait_until(const std::function<bool()>& due) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!ended() && std::chrono::steady_clock::now() < limit) {
+      if (due()) {
+        return true;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+  bool ended() {
+    if (pid_ > 0 && ::waitpid(pid_, &status_, WNOHANG) == pid_) {
+      pid_ = 0;
+    }
+    return pid_ == 0;
+  }
+  // How it ended.
+  [[nodiscard]] int code() const { return status_code(status_); }
+  // The ranks, when the command is mpirun.
+  [[nodiscard]] std::vector<pid_t> ranks() const { return children_of(pid_); }
+  // As a power cut: all at once, nobody hears of it.
+  void kill_all() {
+    if (pid_ > 0) {
+      for (const pid_t rank : ranks()) {
+        ::kill(rank, SIGKILL);
+      }
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, &status_, 0);
+      pid_ = 0;
+    }
+  }
+
+ private:
+  pid_t pid_;
+  int status_ = 0;
+};
+
+// Starts a command and kills it and all that it started once `due` holds. Returns false when the
+// command ended (or a minute passed) before.
 inline bool kill_when(const std::string& command, const std::function<bool()>& due) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    const int null = ::open("/dev/null", O_RDWR);
-    for (const int fd : {0, 1, 2}) {
-      ::dup2(null, fd);
-    }
-    const std::string line = "exec " + command;
-    ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
-    ::_exit(127);
-  }
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-  bool reached = false;
-  int status = 0;
-  while (std::chrono::steady_clock::now() < limit) {
-    if (::waitpid(pid, &status, WNOHANG) == pid) {
-      return false;
-    }
-    if (due()) {
-      reached = true;
-      break;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  for (const pid_t child : children_of(pid)) {
-    ::kill(child, SIGKILL);
-  }
-  ::kill(pid, SIGKILL);
-  ::waitpid(pid, &status, 0);
-  return reached;
+  Background running(command);
+  return running.wait_until(due);
 }
 
 inline std::string read_text(const std::filesystem::path& path) {

@@ -77,6 +77,26 @@ TEST_F(DataJob, KilledAndStartedAgainHasEachRowOnceAndTheSameRows) {
   EXPECT_TRUE(rows == rows_of(whole)) << "a response depends on its row alone";
 }
 
+// Which rows are answered together is chance (who was free, what was there already): neither batch
+// nor neighbours may show in a response, even where answers run into the end of the context.
+TEST_F(DataJob, AResponseDoesNotDependOnItsBatch) {
+  const auto rows_with = [](int batch) {
+    const fs::path data = folder_ / fmt::format("batch-{}", batch);
+    const auto finished = run_command(datagen(
+        data, fmt::format("--set generation.batch_size={} --set generation.max_new_tokens=200", batch)));
+    EXPECT_EQ(finished.code, 0) << finished.output;
+    return rows_of(data);
+  };
+  const auto alone = rows_with(1);
+  const auto together = rows_with(24);
+  ASSERT_EQ(alone.size(), 24u);
+  int same = 0;
+  for (const auto& [id, row] : alone) {
+    same += together.at(id).response == row.response ? 1 : 0;
+  }
+  EXPECT_EQ(same, 24);
+}
+
 TEST_F(DataJob, ABadManifestLineIsNamedAndTheRestIsKept) {
   const fs::path manifest = folder_ / "bad.jsonl";
   const std::string good = read_text(folder_ / "manifest.jsonl");

@@ -93,6 +93,87 @@ TEST_F(Resume, AnotherShapeGivesTheSameLosses) {
   }
 }
 
+// One rank dies, the others must not wait for ever; what it left is enough to go on.
+TEST_F(Resume, ALostRankEndsTheJobAndTheNextStartGoesOn) {
+  const fs::path run = folder_ / "lost";
+  {
+    Background job(train(run, 2, 1));
+    ASSERT_TRUE(job.wait_until([&] { return losses_of(run).contains(4); }));
+    const auto ranks = job.ranks();
+    ASSERT_EQ(ranks.size(), 2u);
+    ASSERT_EQ(::kill(ranks.back(), SIGKILL), 0);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_FALSE(job.wait_until([] { return false; })) << "hangs";
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+    ASSERT_TRUE(job.ended());
+    EXPECT_NE(job.code(), 0);
+  }
+  ASSERT_EQ(run_command(train(run, 2, 1)).code, 0);
+  expect_same_checkpoint(newest(run), newest(unstopped()));
+}
+
+TEST_F(Resume, AnotherScheduleGivesTheSameLossesAndATraceCanBeHad) {
+  const fs::path run = folder_ / "gpipe";
+  const auto finished =
+      run_command(train(run, 2, 1, "--set pipeline.schedule=gpipe --set run.trace=true"));
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  for (const auto& [step, loss] : losses_of(run)) {
+    EXPECT_NEAR(loss / losses_of(unstopped()).at(step), 1.0, 1e-4) << "step " << step;
+  }
+  for (const char* file : {"trace.json", "trace-rank1.json"}) {
+    const auto trace = nlohmann::json::parse(read_text(run / file));
+    const auto& events = trace.is_array() ? trace : trace.at("traceEvents");
+    std::map<std::string, int> names;
+    for (const auto& event : events) {
+      ++names[event.value("name", "")];
+    }
+    EXPECT_EQ(names["forward"], kSteps * 4) << file << ": four microbatches a step";
+    EXPECT_EQ(names["backward"], kSteps * 4) << file;
+  }
+}
+
+// The loss on held-out rows, here the training rows in order, on three shapes.
+TEST_F(Resume, TheValidationLossDoesNotDependOnTheShape) {
+  const fs::path data = folder_ / "data-validation";
+  fs::create_directories(data / "dataset");
+  for (const char* name : {"train", "validation"}) {
+    fs::copy(folder_ / "data/dataset/train", data / "dataset" / name);
+  }
+  std::vector<double> losses;
+  std::vector<std::int64_t> tokens;
+  const std::vector<std::pair<int, int>> shapes = {{1, 1}, {2, 1}, {1, 2}};
+  for (const auto& [stages, replicas] : shapes) {
+    const fs::path run = folder_ / fmt::format("validation-{}-{}", stages, replicas);
+    // Microbatches of 4 make 6 of them, 2 a step: no shape divides them as another does.
+    const auto finished = run_command(
+        train(run, stages, replicas,
+              fmt::format("--set data.folder={} --set data.validation_manifest={} --set "
+                          "training.steps=2 --set training.validate_every=1 --set batch.micro_size=4",
+                          data.string(), (folder_ / "manifest.jsonl").string())));
+    ASSERT_EQ(finished.code, 0) << finished.output;
+    std::ifstream in(run / "metrics.jsonl");
+    for (std::string line; std::getline(in, line);) {
+      const auto json = nlohmann::json::parse(line);
+      if (json.contains("validation_loss") && json["step"] == 1) {
+        losses.push_back(json["validation_loss"]);
+        tokens.push_back(json["response_tokens"]);
+      }
+    }
+  }
+  ASSERT_EQ(losses.size(), 3u);
+  // Every row's response with its end token: what one epoch of training counts.
+  std::int64_t epoch = 0;
+  std::ifstream in(unstopped() / "metrics.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    const auto json = nlohmann::json::parse(line);
+    epoch += json.contains("loss") && json["step"] <= 3 ? json["response_tokens"].get<std::int64_t>() : 0;
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(tokens[i], epoch);
+    EXPECT_NEAR(losses[i] / losses[0], 1.0, 1e-5);
+  }
+}
+
 TEST_F(Resume, TheLossFalls) {
   const auto losses = losses_of(unstopped());
   EXPECT_LT(losses.at(12), losses.at(1));

@@ -205,6 +205,7 @@ TEST_F(BatchLoaderTest, MissingAudioIsADataErrorNamingTheFile) {
   } catch (const runtime::DataError& error) {
     EXPECT_NE(std::string(error.what()).find("gone.wav"), std::string::npos) << error.what();
   }
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -6,8 +6,13 @@
 namespace desta::trainer {
 
 inline const TrainingOptions& shared_job() {
-  static const TrainingOptions options = tests::make_tiny_job(tests::fresh_folder("trainer"));
-  return options;
+  struct Job {
+    std::filesystem::path folder = tests::fresh_folder("trainer");
+    TrainingOptions options = tests::make_tiny_job(folder);
+    ~Job() { std::filesystem::remove_all(folder); }
+  };
+  static const Job job;
+  return job.options;
 }
 
 }  // namespace desta::trainer
