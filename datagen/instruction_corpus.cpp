@@ -225,17 +225,13 @@ std::string join_clauses(const std::vector<std::string>& clauses) {
   return text;
 }
 
-// Sentences of one to three clauses each about one subject.
-void add_sentences(Random& random, const std::vector<std::string>& subjects,
-                   std::vector<std::string> clauses, std::vector<std::string>& sentences) {
-  random.shuffle(clauses);
-  for (std::size_t i = 0; i < clauses.size();) {
-    const auto count = std::min<std::size_t>(1 + random.below(3), clauses.size() - i);
-    const std::vector<std::string> group(clauses.begin() + static_cast<std::ptrdiff_t>(i),
-                                         clauses.begin() + static_cast<std::ptrdiff_t>(i + count));
-    sentences.push_back(random.pick(subjects) + " " + join_clauses(group) + ".");
-    i += count;
-  }
+// Puts the attributes into the order in which a seed transcript shows them.
+void order_attributes(Metadata& metadata, const std::vector<std::string>& order) {
+  const auto place = [&](const Attribute& attribute) {
+    return std::find(order.begin(), order.end(), attribute.name);
+  };
+  std::stable_sort(metadata.begin(), metadata.end(),
+                   [&](const Attribute& a, const Attribute& b) { return place(a) < place(b); });
 }
 
 SeedOptions draw_seed_options(Random& random) {
@@ -289,20 +285,25 @@ Scene draw_scene(Random& random, Split split, Difficulty difficulty) {
 }
 
 std::string describe(Random& random, const Scene& scene) {
-  std::vector<std::string> speaker;
-  std::vector<std::string> recording;
-  for (const auto& attribute : scene.metadata) {
-    const AttributeLanguage& language = language_of(attribute.name);
-    (language.of_speaker ? speaker : recording)
-        .push_back(fill(random.pick(language.predicates), spoken_value(attribute)));
-  }
+  static const std::vector<std::string> kSpeakers = {"The speaker", "The person",
+                                                     "The voice we hear"};
+  static const std::vector<std::string> kRecordings = {"The recording", "The audio"};
   std::vector<std::string> sentences;
-  sentences.push_back(fill(random.pick(kWordClauses), scene.sentence));
-  add_sentences(random, {"The speaker", "The person", "The voice we hear"}, speaker, sentences);
-  add_sentences(random, {"The recording", "The audio"}, recording, sentences);
-  if (random.chance(0.7)) {
-    random.shuffle(sentences);
+  std::vector<std::string> clauses;
+  const auto& all = scene.metadata;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const AttributeLanguage& language = language_of(all[i].name);
+    clauses.push_back(fill(random.pick(language.predicates), spoken_value(all[i])));
+    const bool same_subject = i + 1 < all.size() &&
+                              language_of(all[i + 1].name).of_speaker == language.of_speaker;
+    if (!same_subject || clauses.size() == 3 || random.chance(0.4)) {
+      const auto& subjects = language.of_speaker ? kSpeakers : kRecordings;
+      sentences.push_back(random.pick(subjects) + " " + join_clauses(clauses) + ".");
+      clauses.clear();
+    }
   }
+  const std::string words = fill(random.pick(kWordClauses), scene.sentence);
+  sentences.insert(random.chance(0.7) ? sentences.begin() : sentences.end(), words);
   std::string text;
   for (const auto& sentence : sentences) {
     text += (text.empty() ? "" : " ") + sentence;
@@ -368,6 +369,7 @@ std::string generator_prompt(std::string_view seed, std::string_view question) {
 std::vector<Turn> draw_dialogue(Random& random, Split split, Difficulty difficulty) {
   Scene scene = draw_scene(random, split, difficulty);
   const SeedOptions options = draw_seed_options(random);
+  order_attributes(scene.metadata, options.attributes);
   std::vector<Turn> turns;
   std::string opening;
   const double layout = random.uniform();

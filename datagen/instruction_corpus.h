@@ -53,7 +53,8 @@ enum class Difficulty {
                                      Difficulty difficulty = Difficulty::kFull);
 [[nodiscard]] Question describing_question(runtime::Random& random, const Scene& scene);
 
-// A natural description that names the words and every attribute, in varied order and wording.
+// A natural description that names the words and every attribute, in the scene's order and in varied
+// wording. (In random order a small model loses track of what it has said.)
 [[nodiscard]] std::string describe(runtime::Random& random, const Scene& scene);
 
 // True when `answer` is right: contains all that is needed and, for a description, mentions every
