@@ -329,16 +329,16 @@ Question draw_question(Random& random, const Scene& scene, Difficulty difficulty
     return ask_attribute(random, language_of(attribute.name), &attribute);
   }
   const double kind = random.uniform();
-  if (kind < 0.25) {
+  if (kind < 0.5) {
     return describing_question(random, scene);
   }
-  if (kind < 0.37) {
+  if (kind < 0.57) {
     return ask_words(random, scene);
   }
-  if (kind < 0.47) {
+  if (kind < 0.67) {
     return ask_arithmetic(random, scene);
   }
-  if (kind < 0.62 && !scene.metadata.empty()) {
+  if (kind < 0.77 && !scene.metadata.empty()) {
     return ask_with_instruction(random, scene);
   }
   const AttributeLanguage& language = random.pick(attribute_languages());

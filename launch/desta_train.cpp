@@ -54,6 +54,10 @@ void train(Job& job) {
     }
     return;
   }
+  if (job.config.runtime.backend == "nccl") {
+    throw desta::runtime::ConfigError(
+        "runtime.backend is nccl, but the programs keep their tensors in host memory; use auto or mpi");
+  }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
   const auto world = desta::runtime::make_communicator(

@@ -97,6 +97,11 @@ void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& prov
       fail(job.mpi, error.what(), runtime::exit_code(error.kind()));
     }
     throw;
+  } catch (const std::exception& error) {
+    if (job.mpi.size() > 1) {
+      fail(job.mpi, error.what(), runtime::kExitFailure);
+    }
+    throw;
   }
 }
 

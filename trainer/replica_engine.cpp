@@ -85,7 +85,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
                         options.seed);
   }
   const StagePart& part = parts_[static_cast<std::size_t>(place.stage)];
-  stage_.emplace(part, shapes_, speech_, llm_, precision);
+  stage_.emplace(part, shapes_, speech_, llm_);
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
   if (part.adapter) {

@@ -2,17 +2,13 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
-#include <cmath>
-#include <limits>
-
 #include "runtime/core/error.h"
 
 namespace desta::trainer {
 
 Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
-             models::TensorSource& llm, at::ScalarType precision)
+             models::TensorSource& llm)
     : part_(part), taps_(shapes.adapter.taps) {
-  (void)precision;
   if (part_.has_encoder()) {
     encoder_.emplace(shapes.whisper,
                      models::EncoderPart{part_.encoder_begin, part_.encoder_end,

@@ -24,7 +24,7 @@ class Stage {
  public:
   // Loads this part's tensors from the two model sources and nothing else.
   Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
-        models::TensorSource& llm, at::ScalarType precision);
+        models::TensorSource& llm);
 
   [[nodiscard]] const StagePart& part() const { return part_; }
 

@@ -20,7 +20,7 @@ double pass(std::int64_t stages, at::Tensor& gradient) {
   for (const auto& part : partition(shapes, stages)) {
     models::ModelFolder speech(options.models.speech);
     models::ModelFolder llm(options.models.llm);
-    chain.emplace_back(part, shapes, speech, llm, at::kFloat);
+    chain.emplace_back(part, shapes, speech, llm);
   }
   const auto rows = loader.training_rows(0, 0);
   Activations activations;
