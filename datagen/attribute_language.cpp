@@ -143,6 +143,11 @@ std::string spoken_value(const Attribute& attribute) {
   return value;
 }
 
+std::string label_of(const Attribute& attribute) {
+  const std::string value = spoken_value(attribute);
+  return attribute.name == "duration" ? fill("{v} seconds", value) : value;
+}
+
 std::string fill(std::string_view pattern, std::string_view value) {
   std::string out;
   for (std::size_t i = 0; i < pattern.size(); ++i) {

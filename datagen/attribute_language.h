@@ -35,6 +35,10 @@ struct AttributeLanguage {
 // second is not "1 seconds".
 [[nodiscard]] std::string fill(std::string_view pattern, std::string_view value);
 
+// What an answer must contain, as consecutive words, to be right about the value: "female",
+// "4 seconds", "1 second".
+[[nodiscard]] std::string label_of(const Attribute& attribute);
+
 // True when `text` states this value of the attribute, in any of the words the table knows.
 [[nodiscard]] bool mentions(std::string_view text, const Attribute& attribute);
 

@@ -100,21 +100,6 @@ bool in_split(const Scene& scene, Split split) {
   return held_out == (split == Split::kHeldOut);
 }
 
-const Attribute* find(const Metadata& metadata, std::string_view name) {
-  for (const auto& attribute : metadata) {
-    if (attribute.name == name) {
-      return &attribute;
-    }
-  }
-  return nullptr;
-}
-
-// What an answer must contain to state this value.
-std::string label_of(const Attribute& attribute) {
-  const std::string value = spoken_value(attribute);
-  return attribute.name == "duration" ? value + (value == "1" ? " second" : " seconds") : value;
-}
-
 Question ask_attribute(Random& random, const AttributeLanguage& language,
                        const Attribute* attribute) {
   Question question;
@@ -194,7 +179,7 @@ Question ask_with_instruction(Random& random, const Scene& scene) {
 Question ask_arithmetic(Random& random, const Scene& scene) {
   Question question;
   question.kind = QuestionKind::kArithmetic;
-  const bool has_duration = find(scene.metadata, "duration") != nullptr;
+  const bool has_duration = find_attribute(scene.metadata, "duration") != nullptr;
   std::int64_t result = word_count(scene);
   std::string unit = "words";
   if (has_duration && random.chance(0.6)) {
@@ -342,7 +327,7 @@ Question draw_question(Random& random, const Scene& scene, Difficulty difficulty
     return ask_with_instruction(random, scene);
   }
   const AttributeLanguage& language = random.pick(attribute_languages());
-  return ask_attribute(random, language, find(scene.metadata, language.name));
+  return ask_attribute(random, language, find_attribute(scene.metadata, language.name));
 }
 
 bool is_right(const Question& question, const Scene& scene, std::string_view answer) {

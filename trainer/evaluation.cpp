@@ -32,13 +32,6 @@ const std::map<std::string, std::string> kInstructions = {
     {"json", " Answer in JSON."},
     {"capitals", " Answer in capital letters."}};
 
-std::string label_of(const datagen::Attribute& attribute) {
-  const std::string value = datagen::spoken_value(attribute);
-  return attribute.name != "duration" ? value
-         : value == "1"               ? value + " second"
-                                      : value + " seconds";
-}
-
 // The questions about one clip; answers still empty.
 std::vector<EvaluationRecord> questions_about(const EvaluationClip& clip,
                                               const std::vector<std::string>& tasks) {
@@ -60,7 +53,7 @@ std::vector<EvaluationRecord> questions_about(const EvaluationClip& clip,
     if (task == "words") {
       add(task, question->second, clip.transcription);
     } else if (const auto* attribute = datagen::find_attribute(clip.metadata, task)) {
-      add(task, question->second, label_of(*attribute));
+      add(task, question->second, datagen::label_of(*attribute));
     }
   }
   for (const auto& [task, suffix] : kInstructions) {
