@@ -10,6 +10,7 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
+#include "runtime/core/random.h"
 
 namespace desta::datagen {
 namespace fs = std::filesystem;
@@ -40,6 +41,10 @@ std::string row_key(std::string_view audio, std::string_view seed_transcript,
     key = runtime::hash64(part, key);
   }
   return runtime::to_hex(key);
+}
+
+std::uint64_t sampling_seed(const Row& row) {
+  return runtime::mix_seed(row.seed, runtime::hash64(row.id));
 }
 
 std::vector<fs::path> list_shards(const fs::path& folder) {

@@ -36,6 +36,10 @@ struct Row {
                                   std::string_view prompt, std::string_view generator,
                                   std::uint64_t seed, std::string_view decoding);
 
+// The seed that the response of `row` is sampled with: the words depend on the row alone, not on its
+// batch.
+[[nodiscard]] std::uint64_t sampling_seed(const Row& row);
+
 // Adds rows to a dataset folder, which is made if need be. Existing shards stay as they are and
 // numbering goes on behind them.
 class DatasetWriter {

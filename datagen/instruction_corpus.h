@@ -43,14 +43,16 @@ enum class Difficulty {
   kFull,
 };
 
-// A scene with each attribute present three times in four. A combination of gender, pitch, volume
+// A scene with three to ten attributes in ten, on average. A combination of gender, pitch, volume
 // and speed belongs to the held-out split by its hash, one in ten, as a sentence does by its own.
 [[nodiscard]] Scene draw_scene(runtime::Random& random, Split split,
                                Difficulty difficulty = Difficulty::kFull);
 
-// A question of any kind about the scene. `describe`: the describing question.
+// A question of any kind about the scene; about an attribute that it lacks only if `may_ask_absent`.
 [[nodiscard]] Question draw_question(runtime::Random& random, const Scene& scene,
-                                     Difficulty difficulty = Difficulty::kFull);
+                                     Difficulty difficulty = Difficulty::kFull,
+                                     bool may_ask_absent = true);
+// The describing question.
 [[nodiscard]] Question describing_question(runtime::Random& random, const Scene& scene);
 
 // A natural description that names the words and every attribute, in the scene's order and in varied

@@ -31,6 +31,7 @@ std::vector<std::string> TextGenerator::answer_embedded(
   for (const auto& tokens :
        generate(llama_, requests, options, format_.end_of_turn(), progress)) {
     answers.push_back(tokenizer_.decode(tokens));
+    std::erase(answers.back(), '\0');
   }
   return answers;
 }

@@ -28,7 +28,8 @@ class TextGenerator {
   // Loads a whole Llama from its Hugging Face folder. Throws ModelError.
   TextGenerator(const std::string& folder, at::ScalarType precision);
 
-  // Answers to single user turns without a system turn, as DeSTA2's generator is asked.
+  // Answers to single user turns without a system turn, as DeSTA2's generator is asked. Zero bytes
+  // are left out, as a dataset's strings cannot hold them.
   [[nodiscard]] std::vector<std::string> answer(
       const std::vector<TextRequest>& requests, const DecodingOptions& options,
       const std::function<void(std::size_t)>& progress = {}) const;

@@ -79,11 +79,6 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
   return rows;
 }
 
-// The words of a sampled response depend on its row alone.
-std::uint64_t sampling_seed(const datagen::Row& row) {
-  return runtime::mix_seed(row.seed, std::stoull(row.id, nullptr, 16));
-}
-
 void generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest,
               std::vector<runtime::ActorRef<actors::GeneratorActor>>& generators) {
@@ -113,7 +108,7 @@ void generate(runtime::ActorSystem& system, const JobConfig& config, const std::
         for (std::size_t i = piece * piece_size; i < std::min(rows.size(), (piece + 1) * piece_size);
              ++i) {
           requests.push_back({datagen::generator_prompt(rows[i].seed_transcript, rows[i].prompt),
-                              sampling_seed(rows[i])});
+                              datagen::sampling_seed(rows[i])});
         }
         return generators[worker].call<&actors::GeneratorActor::answer>(requests);
       },

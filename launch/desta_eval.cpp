@@ -13,7 +13,6 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
-#include "runtime/core/random.h"
 #include "trainer/checkpoint.h"
 
 namespace {
@@ -79,13 +78,18 @@ nlohmann::ordered_json retention(const JobConfig& config, Evaluators& evaluators
   for (std::size_t i = 0; i < count; ++i) {
     const auto row = dataset.row(i);
     requests.push_back({datagen::generator_prompt(row.seed_transcript, row.prompt),
-                        runtime::mix_seed(row.seed, std::stoull(row.id, nullptr, 16))});
+                        datagen::sampling_seed(row)});
     before.push_back(row.response);
   }
   const auto after = evaluators.front().call<&actors::EvaluatorActor::answer>(requests).get();
   std::size_t same = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    same += after[i] == before[i] ? 1 : 0;
+    if (after[i] == before[i]) {
+      ++same;
+    } else {
+      runtime::log().warn("retention: row {}: '{}' before training, '{}' now", dataset.id(i),
+                          before[i], after[i]);
+    }
   }
   runtime::log().info("retention: {} of {} text-only answers are the same as before training", same,
                       count);

@@ -110,6 +110,112 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
   }
 };
 
+// moments[row] = {mean, 1 / sqrt(variance + eps)}; out = (x - mean) scale weight + bias.
+template <typename T>
+void layer_norm_rows(const T* x, const T* weight, const T* bias, T* out, float* moments,
+                     std::int64_t rows, std::int64_t size, float eps) {
+  const float count = static_cast<float>(size);
+  for (std::int64_t r = 0; r < rows; ++r, x += size, out += size) {
+    float sum = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      sum += static_cast<float>(x[i]);
+    }
+    const float mean = sum / count;
+    float squares = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float centred = static_cast<float>(x[i]) - mean;
+      squares += centred * centred;
+    }
+    const float scale = 1.0F / std::sqrt(squares / count + eps);
+    moments[2 * r] = mean;
+    moments[2 * r + 1] = scale;
+    for (std::int64_t i = 0; i < size; ++i) {
+      out[i] = (static_cast<float>(x[i]) - mean) * scale * static_cast<float>(weight[i]) +
+               static_cast<float>(bias[i]);
+    }
+  }
+}
+
+// With h = g weight and n = (x - mean) scale: dx = scale (h - mean(h) - n mean(h n));
+// dweight += g n; dbias += g.
+template <typename T>
+void layer_norm_rows_backward(const T* gradient, const T* x, const T* weight, const float* moments,
+                              T* dx, float* dweight, float* dbias, std::int64_t rows,
+                              std::int64_t size) {
+  const float count = static_cast<float>(size);
+  for (std::int64_t r = 0; r < rows; ++r, x += size, gradient += size, dx += size) {
+    const float mean = moments[2 * r];
+    const float scale = moments[2 * r + 1];
+    float sum = 0;
+    float dot = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float h = static_cast<float>(gradient[i]) * static_cast<float>(weight[i]);
+      sum += h;
+      dot += h * (static_cast<float>(x[i]) - mean) * scale;
+    }
+    sum /= count;
+    dot /= count;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float h = static_cast<float>(gradient[i]) * static_cast<float>(weight[i]);
+      dx[i] = scale * (h - sum - (static_cast<float>(x[i]) - mean) * scale * dot);
+    }
+    if (dweight != nullptr) {
+      for (std::int64_t i = 0; i < size; ++i) {
+        const auto g = static_cast<float>(gradient[i]);
+        dweight[i] += g * (static_cast<float>(x[i]) - mean) * scale;
+        dbias[i] += g;
+      }
+    }
+  }
+}
+
+class LayerNorm : public torch::autograd::Function<LayerNorm> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
+                        const Tensor& bias, double eps) {
+    const Tensor x = input.contiguous();
+    const auto size = x.size(-1);
+    const auto rows = size == 0 ? 0 : x.numel() / size;
+    Tensor out = at::empty_like(x);
+    Tensor moments = at::empty({rows, 2}, x.options().dtype(at::kFloat));
+    dispatch(x.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      layer_norm_rows(x.data_ptr<T>(), weight.data_ptr<T>(), bias.data_ptr<T>(),
+                      out.data_ptr<T>(), moments.data_ptr<float>(), rows, size,
+                      static_cast<float>(eps));
+    });
+    context->save_for_backward({x, weight, moments});
+    context->saved_data["weight_learns"] = weight.requires_grad() || bias.requires_grad();
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor& x = saved[0];
+    const Tensor& weight = saved[1];
+    const Tensor gradient = gradients[0].contiguous();
+    const auto size = x.size(-1);
+    Tensor dx = at::empty_like(x);
+    Tensor sums;  // of the gradients of weight and bias, [2, hidden]
+    if (context->saved_data["weight_learns"].toBool()) {
+      sums = at::zeros({2, size}, x.options().dtype(at::kFloat));
+    }
+    dispatch(x.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      float* learned = sums.defined() ? sums.data_ptr<float>() : nullptr;
+      layer_norm_rows_backward(gradient.data_ptr<T>(), x.data_ptr<T>(), weight.data_ptr<T>(),
+                               saved[2].data_ptr<float>(), dx.data_ptr<T>(), learned,
+                               learned == nullptr ? nullptr : learned + size, x.numel() / size,
+                               size);
+    });
+    if (!sums.defined()) {
+      return {dx, Tensor(), Tensor(), Tensor()};
+    }
+    const Tensor narrow = sums.to(weight.scalar_type());
+    return {dx, narrow[0], narrow[1], Tensor()};
+  }
+};
+
 // out = x cos + turn(x) sin with turn(a, b) = (-b, a); direction -1 is the transposed rotation.
 template <typename T>
 void rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor& out,
@@ -169,6 +275,11 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   const Tensor wide = x.to(at::kFloat);
   const Tensor scale = at::rsqrt(at::mean(wide * wide, {-1}, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  return has_kernel(x) ? LayerNorm::apply(x, weight, bias, eps)
+                       : at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {

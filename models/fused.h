@@ -11,6 +11,10 @@ namespace desta::models {
 // weight is applied, as transformers does. x [..., hidden]; weight [hidden], of x's type.
 [[nodiscard]] at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
+// Layer normalisation in float32 (Ba et al. 2016). x [..., hidden]; weight, bias [hidden], of x's type.
+[[nodiscard]] at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight,
+                                    const at::Tensor& bias, double eps);
+
 // Rotary embedding (Su et al. 2021): x cos + (x turned by half a head) sin. x [batch, heads, time,
 // head_dim], any strides; cos, sin [1 or batch, 1, time, head_dim] of x's type, constants.
 [[nodiscard]] at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/attention.h"
+#include "models/fused.h"
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
 
@@ -75,8 +76,7 @@ Tensor QFormer::linear(const Tensor& x, const Dense& dense) const {
 }
 
 Tensor QFormer::layer_norm(const Tensor& x, const Dense& norm, double eps) const {
-  return at::layer_norm(x.to(at::kFloat), {config_.d_model}, norm.weight, norm.bias, eps)
-      .to(precision_);
+  return models::layer_norm(x.to(at::kFloat), norm.weight, norm.bias, eps).to(precision_);
 }
 
 Tensor QFormer::attend(const Attention& weights, const Tensor& x, const Tensor& context,

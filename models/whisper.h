@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "models/fused.h"
 #include "models/kv_cache.h"
 #include "models/tensor_source.h"
 #include "models/whisper_config.h"
@@ -25,7 +26,7 @@ struct Norm {
   Tensor bias;
   double eps = 1e-5;
   [[nodiscard]] Tensor operator()(const Tensor& x) const {
-    return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+    return layer_norm(x, weight, bias, eps);
   }
 };
 

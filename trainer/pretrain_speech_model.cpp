@@ -1,6 +1,8 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <array>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -43,8 +45,8 @@ constexpr std::int64_t kPoolBatches = 4;
 // Deep Speech 2, Amodei et al. 2015).
 constexpr std::int64_t kSimplePools = 100;
 constexpr std::size_t kSimpleWords = 5;
-// Pools of different clips; behind them the first comes again, from memory: 128 x 4 x 32 clips.
-constexpr std::int64_t kDistinctPools = 128;
+// Pools of different clips; behind them the first comes again, from memory: 192 x 4 x 32 clips.
+constexpr std::int64_t kDistinctPools = 192;
 const char* const kCtcWeight = "ctc.weight";
 
 models::WhisperConfig stand_in_config(std::int64_t vocab_size) {
@@ -61,6 +63,37 @@ models::WhisperConfig stand_in_config(std::int64_t vocab_size) {
   config.max_source_positions = 400;  // 8 s: synthetic clips last up to 7.5 s
   config.max_target_positions = 64;
   return config;
+}
+
+// Attention over all frames takes long to learn that speech is local. So in each encoder layer two of
+// the three heads start out looking a few frames back and ahead: the sinusoidal positions p(t) stand in
+// the residual stream, the key reads some of their frequencies, and the query reads them turned by the
+// offset, so that the score is a sum of cos(w (distance - offset)).
+void seed_local_attention(TensorMap& tensors, const models::WhisperConfig& config) {
+  constexpr std::int64_t kFrequencies = 20;  // wavelengths from 6 to 40 frames
+  constexpr double kGain = 1.3;              // two frames off, the score is lower by about 3
+  constexpr std::array<double, 4> kOffsets = {2, 3, 4, 6};  // frames of 20 ms, a layer
+  const auto half = config.d_model / 2;
+  const auto head_size = config.d_model / config.encoder_heads;
+  const double step = std::log(10000.0) / static_cast<double>(half - 1);
+  for (std::int64_t layer = 0; layer < config.encoder_layers; ++layer) {
+    const std::string prefix = fmt::format("model.encoder.layers.{}.self_attn.", layer);
+    at::Tensor query = tensors.at(prefix + "q_proj.weight");
+    at::Tensor key = tensors.at(prefix + "k_proj.weight");
+    for (std::int64_t head = 0; head < 2; ++head) {
+      const double offset = kOffsets.at(static_cast<std::size_t>(layer)) * (head == 0 ? -1 : 1);
+      for (std::int64_t f = 0; f < kFrequencies; ++f) {
+        const double angle = offset * std::exp(-step * static_cast<double>(f));
+        const auto row = head * head_size + 2 * f;
+        key[row][f] = kGain;
+        key[row + 1][half + f] = kGain;
+        query[row][f] = kGain * std::cos(angle);
+        query[row][half + f] = kGain * std::sin(angle);
+        query[row + 1][half + f] = kGain * std::cos(angle);
+        query[row + 1][f] = -kGain * std::sin(angle);
+      }
+    }
+  }
 }
 
 // Whisper's texts begin with a space.
@@ -333,6 +366,7 @@ void pretrain_speech_model(const PretrainOptions& options) {
   (void)random.get(kCtcWeight, {kCtcSymbols, config.d_model});
   task.initial["model.encoder.embed_positions.weight"] =
       models::whisper_sinusoids(config.max_source_positions, config.d_model);
+  seed_local_attention(task.initial, config);
   task.loss = [&](std::int64_t step, const TensorMap& parameters) {
     const SpeechBatch batch = batches.at(step);
     const TensorMap narrow = cast(parameters, at::kBFloat16);

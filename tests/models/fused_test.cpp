@@ -21,6 +21,11 @@ Tensor composed_norm(const Tensor& x, const Tensor& weight) {
   return wide * at::rsqrt(at::mean(wide * wide, {-1}, true) + kEps) * weight.to(at::kDouble);
 }
 
+Tensor composed_layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return at::layer_norm(x.to(at::kDouble), {x.size(-1)}, weight.to(at::kDouble),
+                        bias.to(at::kDouble), kEps);
+}
+
 Tensor composed_rotation(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   const Tensor wide = x.to(at::kDouble);
   const auto half = x.size(-1) / 2;
@@ -58,6 +63,26 @@ TEST_P(Fused, NormAndItsGradientsAreThoseOfTheComposedOperations) {
   const auto want = gradients(expected, direction, {x, weight});
   EXPECT_LT(largest_difference(got[0], want[0]), GetParam().tolerance);
   EXPECT_LT(largest_difference(got[1], want[1]), 4 * GetParam().tolerance);  // a sum over 15 rows
+}
+
+TEST_P(Fused, LayerNormAndItsGradientsAreThoseOfLibTorch) {
+  const Tensor x = leaf({3, 5, 33}, 21);
+  const Tensor weight = leaf({33}, 22);
+  const Tensor bias = leaf({33}, 23);
+  const Tensor direction = random({3, 5, 33}, 24).to(at::kDouble);
+  const Tensor shifted = x + 3.0;  // the mean is not small beside the deviation
+  const Tensor out = layer_norm(shifted, weight, bias, kEps);
+  const Tensor expected = composed_layer_norm(shifted, weight, bias);
+  EXPECT_EQ(out.scalar_type(), GetParam().type);
+  EXPECT_LT(largest_difference(out, expected), GetParam().tolerance);
+  const auto got = gradients(out, direction, {x, weight, bias});
+  const auto want = gradients(expected, direction, {x, weight, bias});
+  EXPECT_LT(largest_difference(got[0], want[0]), GetParam().tolerance);
+  EXPECT_LT(largest_difference(got[1], want[1]), 4 * GetParam().tolerance);  // sums over 15 rows
+  EXPECT_LT(largest_difference(got[2], want[2]), 4 * GetParam().tolerance);
+  const auto transposed = x.transpose(0, 1);
+  EXPECT_TRUE(same_bits(layer_norm(transposed, weight, bias, kEps),
+                        layer_norm(transposed.contiguous(), weight, bias, kEps)));
 }
 
 TEST_P(Fused, NormReadsAnyLayout) {
@@ -104,9 +129,11 @@ TEST_P(Fused, AcceptsAGradientThatIsOneNumberRepeated) {
 TEST_P(Fused, GivesNoGradientToAFrozenWeight) {
   const Tensor x = leaf({2, 8}, 11);
   const Tensor weight = at::ones({8}).to(GetParam().type);
-  rms_norm(x, weight, kEps).sum().backward();
+  const Tensor bias = at::zeros({8}).to(GetParam().type);
+  (rms_norm(x, weight, kEps) + layer_norm(x, weight, bias, kEps)).sum().backward();
   EXPECT_TRUE(x.grad().defined());
   EXPECT_FALSE(weight.grad().defined());
+  EXPECT_FALSE(bias.grad().defined());
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, Fused,
