@@ -53,9 +53,9 @@ void Coordinator::start_line() {
   for (std::size_t rank = 0; rank < infos_.size(); ++rank) {
     const trainer::StageInfo& info = infos_[rank];
     runtime::log().info(
-        "rank {}: {}; frozen shard {:.1f} MB in {} tensors, adapter state {:.1f} MB, resident {:.1f} "
+        "rank {} on {}: {}; frozen shard {:.1f} MB in {} tensors, adapter state {:.1f} MB, resident {:.1f} "
         "MB (overhead {:.1f} MB)",
-        rank, info.part, megabytes(info.frozen_bytes), info.frozen_tensors,
+        rank, info.device, info.part, megabytes(info.frozen_bytes), info.frozen_tensors,
         megabytes(info.adapter_bytes), megabytes(info.resident_bytes),
         megabytes(info.resident_bytes) - megabytes(info.frozen_bytes + info.adapter_bytes));
   }

@@ -5,8 +5,12 @@
 
 namespace desta::actors {
 
-GeneratorActor::GeneratorActor(const std::string& llm, const std::string& precision)
-    : generator_(llm, models::parse_precision(precision)),
+GeneratorActor::GeneratorActor()
+    : GeneratorActor(runtime::current_system().resource<trainer::ModelOptions>()) {}
+
+GeneratorActor::GeneratorActor(const trainer::ModelOptions& models)
+    : generator_(models.llm, models::parse_precision(models.precision),
+                 models::choose_device(models.device, models.local_rank)),
       decoding_(runtime::current_system().resource<datagen::DecodingOptions>()) {}
 
 std::vector<std::string> GeneratorActor::answer(const std::vector<datagen::TextRequest>& requests) {
@@ -15,7 +19,7 @@ std::vector<std::string> GeneratorActor::answer(const std::vector<datagen::TextR
 
 void register_generator_actor() {
   runtime::actor_type<GeneratorActor>("Generator")
-      .constructor<std::string, std::string>()
+      .constructor<>()
       .method<&GeneratorActor::answer>("answer");
 }
 

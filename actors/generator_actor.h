@@ -5,18 +5,20 @@
 #include <vector>
 
 #include "datagen/text_generator.h"
+#include "trainer/options.h"
 
 namespace desta::actors {
 
 class GeneratorActor {
  public:
-  // `llm`: a Hugging Face folder; `precision`: "float32" or "bfloat16". The decoding settings are
-  // this process's resource.
-  GeneratorActor(const std::string& llm, const std::string& precision);
+  // The LLM (trainer::ModelOptions) and the decoding settings are this process's resources.
+  GeneratorActor();
 
   std::vector<std::string> answer(const std::vector<datagen::TextRequest>& requests);
 
  private:
+  explicit GeneratorActor(const trainer::ModelOptions& models);
+
   datagen::TextGenerator generator_;
   const datagen::DecodingOptions& decoding_;
 };

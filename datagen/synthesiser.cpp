@@ -75,13 +75,17 @@ void check(espeak_ERROR error, std::string_view what) {
   }
 }
 
-std::vector<float> speak_espeak(const std::string& text, const Voice& voice,
-                                const SpeechSettings& settings) {
-  const int rate = espeak_rate();
+void choose_espeak(const Voice& voice) {
   const std::string name = voice.language + "+" + voice.variant;
   if (!has_variant(voice.variant) || espeak_SetVoiceByName(name.c_str()) != EE_OK) {
     throw DataError("espeak-ng has no voice '{}'; is the package espeak-ng-data complete?", name);
   }
+}
+
+std::vector<float> speak_espeak(const std::string& text, const Voice& voice,
+                                const SpeechSettings& settings) {
+  const int rate = espeak_rate();
+  choose_espeak(voice);
   const int words = static_cast<int>(std::lround(settings.words_per_minute));
   check(espeak_SetParameter(espeakRATE, words, 0), "setting the rate");
   check(espeak_SetParameter(espeakPITCH, settings.pitch, 0), "setting the pitch");
@@ -193,6 +197,36 @@ Waveform Synthesiser::speak(std::string_view text, const Voice& voice,
   }
   trim(sound);
   return Waveform{std::move(sound), kSampleRate};
+}
+
+std::vector<std::string> Synthesiser::phonemes(std::string_view text, const Voice& voice) {
+  if (voice.engine != "espeak") {
+    throw DataError("voice '{}': only espeak-ng tells its phonemes", voice.id);
+  }
+  choose_espeak(voice);
+  constexpr int kSeparator = '_' << 8;
+  const std::string words(text);
+  std::vector<std::string> names;
+  const void* rest = words.c_str();
+  while (rest != nullptr) {  // a clause a call
+    const char* clause = espeak_TextToPhonemes(&rest, espeakCHARS_UTF8, kSeparator);
+    names.emplace_back();
+    for (const char* c = clause; c != nullptr && *c != '\0'; ++c) {
+      if (*c == '_' || *c == ' ') {
+        names.emplace_back();
+      }
+      if (*c == ' ') {
+        names.back() = " ";
+        names.emplace_back();
+      } else if (*c != '_' && *c != '\'' && *c != ',') {
+        names.back() += *c;
+      }
+    }
+    names.emplace_back(" ");
+  }
+  std::erase(names, "");
+  names.pop_back();
+  return names;
 }
 
 }  // namespace desta::datagen

@@ -1,7 +1,9 @@
 // Text to speech through the espeak-ng and flite libraries, in this process and without files.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "datagen/voices.h"
 #include "datagen/waveform.h"
@@ -34,6 +36,10 @@ class Synthesiser {
   // ConfigError for settings out of range.
   [[nodiscard]] Waveform speak(std::string_view text, const Voice& voice,
                                const SpeechSettings& settings);
+
+  // The phonemes that an espeak-ng voice says `text` with: espeak-ng's mnemonics without stress marks,
+  // and " " between words. Throws DataError for a voice that is not espeak-ng's or not installed.
+  [[nodiscard]] std::vector<std::string> phonemes(std::string_view text, const Voice& voice);
 };
 
 }  // namespace desta::datagen

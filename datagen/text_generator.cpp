@@ -2,9 +2,9 @@
 
 namespace desta::datagen {
 
-TextGenerator::TextGenerator(const std::string& folder, at::ScalarType precision)
+TextGenerator::TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device)
     : config_(models::LlamaConfig::load(folder)),
-      folder_(folder, precision),
+      folder_(folder, precision, device),
       llama_(config_, models::LlamaPart::whole(config_), folder_),
       tokenizer_(folder),
       format_(tokenizer_) {}

@@ -26,7 +26,7 @@ struct TextRequest {
 class TextGenerator {
  public:
   // Loads a whole Llama from its Hugging Face folder. Throws ModelError.
-  TextGenerator(const std::string& folder, at::ScalarType precision);
+  TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device = at::kCPU);
 
   // Answers to single user turns without a system turn, as DeSTA2's generator is asked. Zero bytes
   // are left out, as a dataset's strings cannot hold them.

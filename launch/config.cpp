@@ -9,6 +9,7 @@
 
 #include "launch/config_fields.h"
 #include "launch/config_ranges.h"
+#include "runtime/core/edit_distance.h"
 #include "runtime/core/error.h"
 
 namespace desta::launch {
@@ -17,25 +18,9 @@ using runtime::ConfigError;
 
 namespace {
 
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) {
-    row[j] = j;
-  }
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::string nearest(const std::string& word, const std::set<std::string>& known) {
   return *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-    return edit_distance(word, a) < edit_distance(word, b);
+    return runtime::edit_distance(word, a) < runtime::edit_distance(word, b);
   });
 }
 

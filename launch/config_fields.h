@@ -19,6 +19,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("speech", t.models.speech);
     v.value("llm", t.models.llm);
     v.value("precision", t.models.precision);
+    v.value("device", t.models.device);
   });
   v.section("adapter", [&] {
     v.value("queries", t.adapter.queries);

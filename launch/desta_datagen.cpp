@@ -131,6 +131,22 @@ void generate(runtime::ActorSystem& system, const JobConfig& config, const std::
   runtime::log().info("{}: {} rows in {}", name, total, config.dataset_folder(name).string());
 }
 
+// Published answers become rows of the training data as they are.
+void import_answers(const Job& job, const std::string& path, const std::string& generator) {
+  if (job.mpi.rank() != 0) {
+    return;
+  }
+  const auto folder = job.config.dataset_folder("train");
+  datagen::DatasetWriter writer(folder, static_cast<std::size_t>(job.config.data.rows_per_shard));
+  const auto report = datagen::import_jsonl(path, generator, writer);
+  for (const auto& problem : report.problems) {
+    runtime::log().warn("left out: {}", problem);
+  }
+  writer.finish();
+  runtime::log().info("{} rows taken from {}; {} rows in {}", report.rows, path, writer.size(),
+                      folder.string());
+}
+
 void make_data(Job& job) {
   JobConfig& config = job.config;
   const bool synthetic = config.data.synthetic.enabled;
@@ -165,6 +181,7 @@ void make_data(Job& job) {
       [&](runtime::ActorSystem& system) {
         system.provide<datagen::Thresholds>(config.data.thresholds);
         system.provide<datagen::DecodingOptions>(config.data.decoding);
+        system.provide<trainer::ModelOptions>(config.training.models);
       },
       [&](runtime::ActorSystem& system) {
         if (synthetic) {
@@ -173,8 +190,7 @@ void make_data(Job& job) {
         std::vector<runtime::ActorRef<actors::GeneratorActor>> generators;
         for (int node = 0; node < system.node_count(); ++node) {
           generators.push_back(system.spawn<actors::GeneratorActor>(
-              {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = 3},
-              config.training.models.llm, config.training.models.precision));
+              {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = 3}));
         }
         for (auto& generator : generators) {
           generator.ready().get();
@@ -192,5 +208,14 @@ int main(int argc, char** argv) {
                           "makes the training data: speech, metadata, seed transcripts, and the "
                           "frozen LLM's\ndescriptions, as an HDF5 dataset. The same command fills in "
                           "only what is missing.");
-  return program.run(argc, argv, make_data);
+  std::string published;
+  std::string generator;
+  program.app().add_option("--import", published,
+                           "JSON Lines with answers (DeSTA2's target, DeSTA2.5's response): take them "
+                           "as training rows, generate nothing");
+  program.app().add_option("--generator", generator,
+                           "with --import: the model that wrote the answers, to be noted in the rows");
+  return program.run(argc, argv, [&](Job& job) {
+    published.empty() ? make_data(job) : import_answers(job, published, generator);
+  });
 }

@@ -3,7 +3,9 @@
 
 #include "actors/coordinator.h"
 #include "launch/program.h"
+#include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"
+#include "runtime/collectives/nccl_communicator.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
 #include "trainer/partition.h"
@@ -12,6 +14,7 @@
 namespace {
 
 using desta::launch::Job;
+using desta::runtime::Communicator;
 using desta::trainer::TrainingOptions;
 
 // The plan, from configuration files alone.
@@ -43,6 +46,34 @@ void print_plan(const TrainingOptions& options) {
   }
 }
 
+struct Worlds {
+  std::unique_ptr<Communicator> host;  // activations and, without GPUs, the adapter's gradient
+  std::unique_ptr<Communicator> gpu;   // the adapter's gradient; null where it goes through the host
+};
+
+Worlds make_worlds(const Job& job) {
+  const TrainingOptions& options = job.config.training;
+  const std::string& backend = job.config.runtime.backend;
+  const bool on_gpu =
+      desta::models::choose_device(options.models.device, options.models.local_rank).is_cuda();
+  if (backend == "nccl" && !on_gpu) {
+    throw desta::runtime::ConfigError(
+        "runtime.backend is nccl, but the models are in host memory: models.device is {} and this "
+        "rank sees no GPU; use auto or mpi",
+        options.models.device);
+  }
+  const desta::runtime::CommunicatorOptions limits{
+      .timeout = std::chrono::seconds(job.config.runtime.timeout_seconds)};
+  Worlds worlds;
+  worlds.host =
+      desta::runtime::make_communicator(backend == "nccl" ? "auto" : backend, job.mpi, limits);
+  if (backend == "nccl" ||
+      (backend == "auto" && on_gpu && options.replicas > 1 && desta::runtime::nccl_is_built())) {
+    worlds.gpu = desta::runtime::make_communicator("nccl", job.mpi, limits);
+  }
+  return worlds;
+}
+
 void train(Job& job) {
   const TrainingOptions& options = job.config.training;
   // A plan may be made anywhere, for the ranks that the configuration asks for.
@@ -54,16 +85,11 @@ void train(Job& job) {
     }
     return;
   }
-  if (job.config.runtime.backend == "nccl") {
-    throw desta::runtime::ConfigError(
-        "runtime.backend is nccl, but the programs keep their tensors in host memory; use auto or mpi");
-  }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
-  const auto world = desta::runtime::make_communicator(
-      job.config.runtime.backend, job.mpi,
-      {.timeout = std::chrono::seconds(job.config.runtime.timeout_seconds)});
-  desta::trainer::Links links = desta::trainer::make_links(*world, options);
+  const Worlds worlds = make_worlds(job);
+  desta::trainer::Links links =
+      desta::trainer::make_links(*worlds.host, options, worlds.gpu.get());
   TrainingOptions shared = options;
   desta::launch::run_actors(
       job,

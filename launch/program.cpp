@@ -65,6 +65,7 @@ int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
   try {
     Job job{load_config(config_path_, overrides_), mpi, dry_run_};
     at::set_num_threads(static_cast<int>(job.config.runtime.threads));
+    job.config.training.models.local_rank = mpi.local_rank();
     if (!dry_run_) {
       report_blas(mpi);
     }

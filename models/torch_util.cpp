@@ -78,6 +78,22 @@ at::ScalarType parse_precision(const std::string& name) {
   throw runtime::ConfigError("precision '{}' is not known; use float32 or bfloat16", name);
 }
 
+at::Device choose_device(const std::string& name, int local_rank) {
+  if (name != "auto" && name != "cpu" && name != "cuda") {
+    throw runtime::ConfigError("device '{}' is not known; use auto, cpu or cuda", name);
+  }
+  const auto gpus = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
+  if (name == "cuda" && gpus == 0) {
+    throw runtime::ConfigError("models.device is cuda, but this LibTorch finds no GPU ({}); use auto or "
+                               "cpu",
+                               at::hasCUDA() ? "none is visible" : "it was built without CUDA");
+  }
+  if (name == "cpu" || gpus == 0) {
+    return at::kCPU;
+  }
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % gpus));
+}
+
 void keep_freed_memory() {
   ::mallopt(M_MMAP_MAX, 0);
   ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());

@@ -24,6 +24,12 @@ namespace desta::models {
 // "float32" or "bfloat16". Throws ConfigError for any other name.
 [[nodiscard]] at::ScalarType parse_precision(const std::string& name);
 
+// Where a process keeps its models: "cpu", "cuda" (its GPU), or "auto" (its GPU if LibTorch finds one).
+// The process that is number `local_rank` on its host takes GPU `local_rank`, or that modulo the number
+// of GPUs it sees, so that it does not matter whether the launcher shows each its own.
+// Throws ConfigError for another name, or for "cuda" where LibTorch finds no GPU.
+[[nodiscard]] at::Device choose_device(const std::string& name, int local_rank);
+
 // Makes malloc keep large blocks for reuse instead of returning them to the kernel after every
 // operation: tensors of a few megabytes otherwise cost a page fault per 4 KiB each time (a fifth of
 // a small model's training step, measured with perf). Programs call it first.

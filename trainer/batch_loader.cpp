@@ -5,6 +5,7 @@
 
 #include "datagen/audio_file.h"
 #include "runtime/core/error.h"
+#include "runtime/core/hash.h"
 #include "runtime/core/random.h"
 
 namespace desta::trainer {
@@ -22,6 +23,14 @@ BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tok
                                "more data or a smaller batch",
                                dataset.string(), dataset_.size(), options_.global_size);
   }
+}
+
+std::uint64_t BatchLoader::fingerprint() const {
+  std::uint64_t hash = 0;
+  for (std::size_t i = 0; i < dataset_.size(); ++i) {
+    hash = runtime::hash64(dataset_.id(i), hash);
+  }
+  return hash;
 }
 
 std::int64_t BatchLoader::steps_per_epoch() const {
@@ -57,7 +66,18 @@ std::vector<std::size_t> BatchLoader::ordered_rows(std::int64_t index) const {
   return rows;
 }
 
-Sample BatchLoader::sample(std::size_t index) const {
+const Sample& BatchLoader::sample(std::size_t index) const {
+  const auto known = samples_.find(index);
+  if (known != samples_.end()) {
+    return known->second;
+  }
+  if (samples_.size() >= static_cast<std::size_t>(options_.global_size)) {
+    samples_.clear();
+  }
+  return samples_.emplace(index, read_sample(index)).first->second;
+}
+
+Sample BatchLoader::read_sample(std::size_t index) const {
   const datagen::Row row = dataset_.row(index);
   Sample sample;
   sample.audio_filepath = row.audio_filepath;
@@ -74,7 +94,7 @@ Sample BatchLoader::sample(std::size_t index) const {
 }
 
 TextBatch BatchLoader::text(const std::vector<std::size_t>& rows) const {
-  std::vector<Sample> samples;
+  std::vector<Sample> samples;  // copies: the next sample may push one out of memory
   std::int64_t time = 0;
   for (const auto row : rows) {
     samples.push_back(sample(row));

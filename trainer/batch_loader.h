@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "datagen/dataset.h"
@@ -42,6 +43,8 @@ class BatchLoader {
               const BatchOptions& options, std::int64_t queries, std::uint64_t seed);
 
   [[nodiscard]] std::size_t rows() const { return dataset_.size(); }
+  // Hash of the rows' ids in their order: another number means other data.
+  [[nodiscard]] std::uint64_t fingerprint() const;
   [[nodiscard]] std::int64_t steps_per_epoch() const;
   [[nodiscard]] std::int64_t microbatches() const {
     return options_.global_size / options_.micro_size;
@@ -53,7 +56,9 @@ class BatchLoader {
   [[nodiscard]] std::vector<std::size_t> ordered_rows(std::int64_t index) const;
   [[nodiscard]] std::int64_t ordered_microbatches() const;
 
-  [[nodiscard]] Sample sample(std::size_t row) const;
+  // The row in tokens; valid until the next call. The last global batch stays in memory: a step asks
+  // for its rows twice, for their number of tokens and for their text.
+  [[nodiscard]] const Sample& sample(std::size_t row) const;
   [[nodiscard]] TextBatch text(const std::vector<std::size_t>& rows) const;
   // Log-mel of the rows' audio: [batch, mel_bins, frames] float32.
   // Throws DataError naming the file.
@@ -63,6 +68,8 @@ class BatchLoader {
   [[nodiscard]] std::int64_t response_tokens(std::int64_t step) const;
 
  private:
+  [[nodiscard]] Sample read_sample(std::size_t row) const;
+
   datagen::Dataset dataset_;
   const models::Tokenizer* tokenizer_;
   models::ChatFormat format_;
@@ -71,6 +78,7 @@ class BatchLoader {
   std::uint64_t seed_;
   mutable std::int64_t order_epoch_ = -1;
   mutable std::vector<std::size_t> order_;
+  mutable std::unordered_map<std::size_t, Sample> samples_;
 };
 
 }  // namespace desta::trainer

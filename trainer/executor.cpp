@@ -29,13 +29,14 @@ struct TensorHeader {
 }  // namespace
 
 Executor::Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
-                   const BatchLoader* validation, runtime::Trace& trace)
+                   const BatchLoader* validation, runtime::Trace& trace, at::Device device)
     : stage_(stage),
       trial_(trial),
       links_(links),
       training_(training),
       validation_(validation),
-      trace_(trace) {}
+      trace_(trace),
+      device_(device) {}
 
 void Executor::send(const std::vector<Tensor>& tensors, int peer, int tag) {
   auto remaining = static_cast<std::int64_t>(tensors.size());
@@ -44,7 +45,7 @@ void Executor::send(const std::vector<Tensor>& tensors, int peer, int tag) {
     std::copy(tensor.sizes().begin(), tensor.sizes().end(), header.sizes);
     Tensor head = at::empty({static_cast<std::int64_t>(sizeof(header))}, at::kByte);
     std::memcpy(head.data_ptr(), &header, sizeof(header));
-    for (const Tensor& buffer : {head, tensor.contiguous()}) {
+    for (const Tensor& buffer : {head, tensor.to(at::kCPU).contiguous()}) {
       auto work = links_.pipeline->send_async(buffer.data_ptr(), models::byte_size(buffer), peer, tag);
       pending_.push_back({buffer, std::move(work)});
     }
@@ -60,7 +61,7 @@ std::vector<Tensor> Executor::receive(int peer, int tag) {
     Tensor tensor = at::empty(at::IntArrayRef(header.sizes, static_cast<std::size_t>(header.dims)),
                               static_cast<at::ScalarType>(header.dtype));
     links_.pipeline->receive(tensor.data_ptr(), models::byte_size(tensor), peer, tag);
-    tensors.push_back(tensor);
+    tensors.push_back(tensor.to(device_));
   } while (header.remaining > 1);
   return tensors;
 }

@@ -16,7 +16,7 @@ namespace desta::trainer {
 // The wires of one rank. Ranks of `pipeline` are the stages of one replica; ranks of `replicas` are
 // the copies of this stage.
 struct Links {
-  std::unique_ptr<runtime::Communicator> pipeline;
+  std::unique_ptr<runtime::Communicator> pipeline;  // over host memory
   std::unique_ptr<runtime::Communicator> replicas;
 };
 
@@ -47,9 +47,10 @@ struct StepPlan {
 
 class Executor {
  public:
-  // `trial` is null except on the adapter's stage. All must outlive the executor.
+  // `trial` is null except on the adapter's stage. All must outlive the executor. `device`: where the
+  // stage computes; what crosses to another stage goes through host memory.
   Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
-           const BatchLoader* validation, runtime::Trace& trace);
+           const BatchLoader* validation, runtime::Trace& trace, at::Device device);
 
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
   StageReport run(const StageTable& table, const StepPlan& plan);
@@ -65,6 +66,7 @@ class Executor {
   const BatchLoader& training_;
   const BatchLoader* validation_;
   runtime::Trace& trace_;
+  at::Device device_;
   struct Pending {
     Tensor buffer;
     std::unique_ptr<runtime::Work> work;

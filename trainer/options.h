@@ -13,6 +13,8 @@ struct ModelOptions {
   std::string speech = "models/stand-ins/speech";  // a Whisper's Hugging Face folder
   std::string llm = "models/stand-ins/llm";        // a Llama's Hugging Face folder
   std::string precision = "bfloat16";              // of the frozen models and of activations
+  std::string device = "auto";                     // auto, cpu or cuda: see models::choose_device
+  int local_rank = 0;                              // of this process on its host; not a setting
 };
 
 struct AdapterOptions {

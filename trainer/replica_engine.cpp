@@ -1,10 +1,12 @@
 #include "trainer/replica_engine.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "models/torch_util.h"
+#include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
-#include "trainer/checkpoint.h"
+#include "runtime/core/hash.h"
 
 namespace desta::trainer {
 using runtime::ConfigError;
@@ -14,6 +16,27 @@ namespace {
 BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tokenizer,
                         const TrainingOptions& options, const ModelShapes& shapes) {
   return BatchLoader(dataset, tokenizer, options.batch, shapes.adapter.queries, options.seed);
+}
+
+// The text that describes a model, wherever its folder lies.
+std::string config_hash(const std::string& folder) {
+  return runtime::to_hex(
+      runtime::hash64(runtime::read_file(std::filesystem::path(folder) / "config.json")));
+}
+
+RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
+                        const BatchLoader& training) {
+  const models::QFormerConfig& adapter = shapes.adapter;
+  return {{"run.seed", std::to_string(options.seed)},
+          {"models.speech (hash of config.json)", config_hash(options.models.speech)},
+          {"models.llm (hash of config.json)", config_hash(options.models.llm)},
+          {"models.precision", options.models.precision},
+          {"adapter (queries, layers, ffn, taps)",
+           fmt::format("{}, {}, {}, {}", adapter.queries, adapter.layers, adapter.ffn,
+                       fmt::join(adapter.taps, " "))},
+          {"adapter.dropout", fmt::format("{}", adapter.dropout)},
+          {"batch.global_size", std::to_string(options.batch.global_size)},
+          {"data.folder (hash of its rows)", runtime::to_hex(training.fingerprint())}};
 }
 
 }  // namespace
@@ -58,10 +81,11 @@ void check_layout(const TrainingOptions& options, int ranks) {
   }
 }
 
-Links make_links(runtime::Communicator& world, const TrainingOptions& options) {
+Links make_links(runtime::Communicator& world, const TrainingOptions& options,
+                 runtime::Communicator* gpu_world) {
   const auto place = RankPlace::of(world.rank(), options.pipeline.stages);
   return {world.split(static_cast<int>(place.replica)),
-          world.split(static_cast<int>(place.stage))};
+          (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage))};
 }
 
 ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Links& links)
@@ -70,8 +94,9 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       links_(links),
       shapes_(read_shapes(options)),
       parts_(partition(shapes_, options.pipeline.stages)),
-      speech_(options.models.speech, models::parse_precision(options.models.precision)),
-      llm_(options.models.llm, models::parse_precision(options.models.precision)),
+      device_(models::choose_device(options.models.device, options.models.local_rank)),
+      speech_(options.models.speech, models::parse_precision(options.models.precision), device_),
+      llm_(options.models.llm, models::parse_precision(options.models.precision), device_),
       tokenizer_(options.models.llm),
       training_(make_loader(options.dataset, tokenizer_, options, shapes_)),
       total_steps_(options.steps > 0 ? options.steps
@@ -89,17 +114,20 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
   if (part.adapter) {
-    trial_.emplace(0, shapes_.adapter, options.optimizer, options.seed, total_steps_, precision);
-    checkpoint_ = load_newest_checkpoint(options.folder, *trial_, problems_).string();
+    identity_ = identity_of(options, shapes_, training_);
+    trial_.emplace(0, shapes_.adapter, options.optimizer, options.seed, total_steps_, precision,
+                   device_);
+    checkpoint_ = load_newest_checkpoint(options.folder, *trial_, problems_, identity_).string();
   }
   trace_.enable(options.trace);
   executor_.emplace(*stage_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
-                    trace_);
+                    trace_, device_);
 }
 
 StageInfo ReplicaEngine::info() const {
   StageInfo info;
   info.part = stage_->part().describe();
+  info.device = device_.str();
   info.frozen_tensors = frozen_.tensors();
   info.frozen_bytes = frozen_.bytes();
   if (trial_.has_value()) {
@@ -169,7 +197,8 @@ std::string ReplicaEngine::save() {
   if (!trial_.has_value() || place_.replica != 0) {
     return {};
   }
-  return save_checkpoint(options_.folder, *trial_, options_.checkpoint.keep).string();
+  return save_checkpoint(options_.folder, *trial_, options_.checkpoint.keep, identity_)
+      .string();
 }
 
 FrozenReport ReplicaEngine::verify_frozen() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/tokenizer.h"
+#include "trainer/checkpoint.h"
 #include "trainer/executor.h"
 #include "trainer/frozen_checksums.h"
 #include "trainer/options.h"
@@ -31,11 +32,14 @@ struct RankPlace {
   }
 };
 
-// Splits the world into this rank's pipeline and this stage's replicas. Collective.
-[[nodiscard]] Links make_links(runtime::Communicator& world, const TrainingOptions& options);
+// Splits the world into this rank's pipeline and this stage's replicas. `gpu_world`: a communicator
+// over GPU memory for the replicas, where there is one. Collective.
+[[nodiscard]] Links make_links(runtime::Communicator& world, const TrainingOptions& options,
+                               runtime::Communicator* gpu_world = nullptr);
 
 struct StageInfo {
   std::string part;
+  std::string device;                // "cpu", "cuda:2"
   std::uint64_t frozen_tensors = 0;
   std::uint64_t frozen_bytes = 0;    // the shard
   std::uint64_t adapter_bytes = 0;   // parameters, gradients and optimiser state
@@ -46,7 +50,7 @@ struct StageInfo {
   std::vector<std::string> problems; // checkpoints that were passed over
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(part, frozen_tensors, frozen_bytes, adapter_bytes, resident_bytes, steps_per_epoch,
+    archive(part, device, frozen_tensors, frozen_bytes, adapter_bytes, resident_bytes, steps_per_epoch,
             start_step, checkpoint, problems);
   }
 };
@@ -92,6 +96,7 @@ class ReplicaEngine {
   Links& links_;
   ModelShapes shapes_;
   std::vector<StagePart> parts_;
+  at::Device device_;
   models::ModelFolder speech_;
   models::ModelFolder llm_;
   models::Tokenizer tokenizer_;
@@ -100,6 +105,7 @@ class ReplicaEngine {
   std::int64_t total_steps_;
   std::optional<Stage> stage_;
   std::optional<Trial> trial_;
+  RunIdentity identity_;  // where the adapter is
   FrozenChecksums frozen_;
   runtime::Trace trace_;
   std::optional<Executor> executor_;

@@ -20,13 +20,18 @@ std::string trimmed(const std::string& text) {
 
 SpeechLanguageModel::SpeechLanguageModel(const TrainingOptions& options, const std::string& adapter)
     : whisper_(models::WhisperConfig::load(options.models.speech)),
-      speech_folder_(options.models.speech, models::parse_precision(options.models.precision)),
+      device_(models::choose_device(options.models.device, options.models.local_rank)),
+      speech_folder_(options.models.speech, models::parse_precision(options.models.precision),
+                     device_),
       encoder_(whisper_, models::EncoderPart::whole(whisper_), speech_folder_, true),
       decoder_(whisper_, speech_folder_),
       log_mel_(whisper_.mel_bins, whisper_.mel_frames()),
       speech_tokenizer_(options.models.speech),
-      text_(options.models.llm, models::parse_precision(options.models.precision)),
+      text_(options.models.llm, models::parse_precision(options.models.precision), device_),
       parameters_(models::load_safetensors(adapter)) {
+  for (auto& [name, tensor] : parameters_) {
+    tensor = tensor.to(device_);
+  }
   models::MapSource source(parameters_);
   try {
     adapter_.emplace(read_shapes(options).adapter, source,
@@ -60,7 +65,7 @@ std::vector<Heard> SpeechLanguageModel::hear(
     for (std::size_t i = begin; i < end; ++i) {
       mels.push_back(log_mel_(recordings[i].samples));
     }
-    const Tensor mel = at::stack(mels);
+    const Tensor mel = at::stack(mels).to(device_);
     std::vector<Tensor> tapped;
     (void)encoder_.run_layers(encoder_.convolve(mel), adapter_->config().taps, tapped);
     const Tensor speech = adapter_->forward(tapped);

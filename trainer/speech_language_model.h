@@ -43,6 +43,7 @@ class SpeechLanguageModel {
   std::vector<std::string> transcribe(const Tensor& mel) const;
 
   models::WhisperConfig whisper_;
+  at::Device device_;
   models::ModelFolder speech_folder_;
   models::WhisperEncoder encoder_;
   models::WhisperDecoder decoder_;

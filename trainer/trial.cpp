@@ -56,12 +56,12 @@ void require_checksum(const fs::path& file, const std::string& found, const std:
 
 Trial::Trial(std::int64_t id, const models::QFormerConfig& config,
              const OptimizerOptions& optimizer, std::uint64_t seed, std::int64_t total_steps,
-             at::ScalarType precision)
+             at::ScalarType precision, at::Device device)
     : id_(id),
       seed_(seed),
       total_steps_(total_steps),
       options_(optimizer),
-      parameters_(models::initial_qformer(config, seed)),
+      parameters_(models::initial_qformer(config, seed), device),
       adapter_(make_adapter(config, parameters_.tensors(), precision)),
       optimizer_(optimizer, parameters_.values()) {}
 
@@ -75,10 +75,16 @@ Tensor Trial::forward(const std::vector<Tensor>& tapped, std::int64_t microbatch
 Tensor Trial::infer(const std::vector<Tensor>& tapped) const { return adapter_.forward(tapped); }
 
 void Trial::reduce(runtime::Communicator& replicas) {
-  if (replicas.size() > 1) {
-    Tensor& gradients = parameters_.gradients();
-    replicas.all_reduce(gradients.data_ptr(), static_cast<std::size_t>(gradients.numel()),
-                        runtime::DType::kFloat32, runtime::ReduceOp::kSum);
+  if (replicas.size() == 1) {
+    return;
+  }
+  Tensor& gradients = parameters_.gradients();
+  const bool staged = gradients.is_cuda() && replicas.backend() != "nccl";
+  Tensor buffer = staged ? gradients.to(at::kCPU) : gradients;
+  replicas.all_reduce(buffer.data_ptr(), static_cast<std::size_t>(buffer.numel()),
+                      runtime::DType::kFloat32, runtime::ReduceOp::kSum);
+  if (staged) {
+    gradients.copy_(buffer);
   }
 }
 

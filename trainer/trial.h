@@ -17,7 +17,8 @@ class Trial {
  public:
   // Draws the adapter's initial parameters from `seed`.
   Trial(std::int64_t id, const models::QFormerConfig& config, const OptimizerOptions& optimizer,
-        std::uint64_t seed, std::int64_t total_steps, at::ScalarType precision);
+        std::uint64_t seed, std::int64_t total_steps, at::ScalarType precision,
+        at::Device device = at::kCPU);
 
   [[nodiscard]] std::int64_t id() const { return id_; }
   // Steps finished, skipped ones included: the position in the data.
@@ -31,7 +32,8 @@ class Trial {
   // Without dropout.
   [[nodiscard]] Tensor infer(const std::vector<Tensor>& tapped) const;
 
-  // Sums the gradients over the ranks of `replicas`: the only bytes that cross between replicas.
+  // Sums the gradients over the ranks of `replicas`: the only bytes that cross between replicas. A
+  // communicator over host memory gets a copy when they are on a GPU.
   void reduce(runtime::Communicator& replicas);
 
   struct StepResult {

@@ -4,6 +4,8 @@
 
 namespace desta::runtime {
 
+bool nccl_is_built() { return false; }
+
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> /*bootstrap*/,
                                                      NcclCommunicatorOptions /*options*/) {
   throw ConfigError(

@@ -31,7 +31,8 @@ void check_nccl(ncclResult_t code, const std::string& what) {
   }
 }
 
-void check_device(int device) {
+// Which of the GPUs that this process sees serves local rank `device`.
+int visible_device(int device) {
   int count = 0;
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code != cudaSuccess || count == 0) {
@@ -40,12 +41,7 @@ void check_device(int device) {
         "choose 'mpi'",
         cudaGetErrorString(code));
   }
-  if (device >= count) {
-    throw ConfigError(
-        "the 'nccl' communicator needs one GPU a rank: local rank {} finds only {}; "
-        "start fewer ranks on this host or choose 'mpi'",
-        device, count);
-  }
+  return device % count;
 }
 
 ncclDataType_t nccl_type(DType dtype) {
@@ -93,9 +89,11 @@ class Channel {
     bootstrap.broadcast(&id, sizeof(id), DType::kUInt8, 0);
     check_cuda(cudaSetDevice(device), "choosing a GPU");
     check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+    check_cuda(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming), "making an event");
     const ncclResult_t code =
         ncclCommInitRank(&communicator_, bootstrap.size(), id, bootstrap.rank());
     if (code != ncclSuccess) {
+      cudaEventDestroy(ready_);
       cudaStreamDestroy(stream_);
       check_nccl(code, "joining the communicator");
     }
@@ -105,12 +103,20 @@ class Channel {
     if (communicator_ != nullptr) {
       ncclCommDestroy(communicator_);
     }
+    cudaEventDestroy(ready_);
     cudaStreamDestroy(stream_);
   }
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
   [[nodiscard]] cudaStream_t stream() const { return stream_; }
+
+  // What the channel does next waits for the kernels that the default stream has been given so far:
+  // they make the buffers.
+  void follow_default_stream() {
+    check_cuda(cudaEventRecord(ready_, cudaStreamLegacy), "marking the default stream");
+    check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "waiting for the default stream");
+  }
 
   // Throws when an earlier failure has ended the channel.
   [[nodiscard]] ncclComm_t communicator() const {
@@ -160,6 +166,7 @@ class Channel {
   const milliseconds timeout_;
   ncclComm_t communicator_ = nullptr;
   cudaStream_t stream_ = nullptr;
+  cudaEvent_t ready_ = nullptr;
 };
 
 class NcclWork : public Work {
@@ -219,6 +226,7 @@ class NcclCommunicator : public Communicator {
   void all_reduce(void* data, std::size_t count, DType dtype, ReduceOp op) override {
     const std::string operation = fmt::format("all-reduce of {} {}", count, name_of(dtype));
     use_device();
+    collectives_.follow_default_stream();
     check_nccl(ncclAllReduce(data, data, count, nccl_type(dtype), nccl_op(op),
                              collectives_.communicator(), collectives_.stream()),
                operation);
@@ -233,6 +241,7 @@ class NcclCommunicator : public Communicator {
     check_rank(root);
     const std::string operation = fmt::format("broadcast of {} elements from rank {}", count, root);
     use_device();
+    collectives_.follow_default_stream();
     check_nccl(ncclBroadcast(data, data, count, nccl_type(dtype), root, collectives_.communicator(),
                              collectives_.stream()),
                operation);
@@ -250,6 +259,7 @@ class NcclCommunicator : public Communicator {
         fmt::format("receive of {} bytes from rank {} (tag {})", bytes, source, tag);
     Channel& channel = channel_between(source, rank());
     use_device();
+    channel.follow_default_stream();
     check_nccl(ncclRecv(data, bytes, ncclUint8, source, channel.communicator(), channel.stream()),
                operation);
     NcclWork(channel, operation).wait();
@@ -263,6 +273,7 @@ class NcclCommunicator : public Communicator {
         fmt::format("send of {} bytes to rank {} (tag {})", bytes, destination, tag);
     Channel& channel = channel_between(rank(), destination);
     use_device();
+    channel.follow_default_stream();
     check_nccl(
         ncclSend(data, bytes, ncclUint8, destination, channel.communicator(), channel.stream()),
         operation);
@@ -305,9 +316,11 @@ class NcclCommunicator : public Communicator {
 
 }  // namespace
 
+bool nccl_is_built() { return true; }
+
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> bootstrap,
                                                      NcclCommunicatorOptions options) {
-  check_device(options.device);
+  options.device = visible_device(options.device);
   return std::make_unique<NcclCommunicator>(std::move(bootstrap), options);
 }
 

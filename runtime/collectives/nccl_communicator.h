@@ -3,7 +3,8 @@
 //
 // NCCL knows no tags: messages between two ranks must be received in the order in which they were
 // sent. Each receive and each collective runs on the communicator's own stream and is finished
-// when the call returns; the caller's kernels that made a buffer must be finished before the call.
+// when the call returns. It begins behind the kernels that CUDA's default stream had been given before
+// the call, so buffers may still be in the making there.
 #pragma once
 
 #include <chrono>
@@ -14,9 +15,12 @@
 namespace desta::runtime {
 
 struct NcclCommunicatorOptions {
-  int device = 0;
+  int device = 0;  // modulo the number of GPUs that the process sees
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
 };
+
+// Whether this build found NCCL.
+[[nodiscard]] bool nccl_is_built();
 
 // `bootstrap` (over host memory) carries NCCL's identifier to all ranks and lives on for splits.
 // Collective. Throws ConfigError when NCCL was not compiled in or the GPU is not there,

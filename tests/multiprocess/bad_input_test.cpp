@@ -35,6 +35,25 @@ TEST_F(BadInput, AMisspeltKeyEndsEveryRankWithTheSuggestion) {
   EXPECT_EQ(count_of(finished.output, "] error: "), 1) << "said once:\n" << finished.output;
 }
 
+TEST_F(BadInput, AGpuThatIsNotThereIsSaid) {
+  if (at::hasCUDA()) {
+    GTEST_SKIP() << "this machine has one";
+  }
+  expect_end(train_with("--set models.device=cuda"), 2, "models.device is cuda");
+  expect_end(train_with("--set runtime.backend=nccl"), 2, "runtime.backend is nccl");
+  expect_end(train_with("--set models.device=tpu"), 2, "device 'tpu' is not known");
+}
+
+TEST_F(BadInput, GoingOnWithAnotherSeedIsRefusedAndTheRunIsKept) {
+  const fs::path run = folder_ / "identity";
+  ASSERT_EQ(run_command(train(run, 2, 1, "--set training.steps=2")).code, 0);
+  const auto good = read_text(newest(run) / "adapter.safetensors");
+  expect_end(run_command(train(run, 2, 1, "--set run.seed=77")), 2, "this run has 77");
+  expect_end(run_command(train(run, 2, 1, "--set adapter.queries=5")), 2, "adapter (queries");
+  EXPECT_EQ(newest(run).filename(), "step-00000002");
+  EXPECT_EQ(read_text(newest(run) / "adapter.safetensors"), good);
+}
+
 TEST_F(BadInput, MissingWeightsAreNamed) {
   const fs::path llm = copy_of("llm");
   fs::remove(llm / "model.safetensors");

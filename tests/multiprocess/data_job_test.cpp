@@ -110,6 +110,23 @@ TEST_F(DataJob, ABadManifestLineIsNamedAndTheRestIsKept) {
   EXPECT_EQ(rows_of(data).size(), 24u);
 }
 
+TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
+  const fs::path published = folder_ / "published.jsonl";
+  std::ofstream(published)
+      << R"({"audio_filepath": "a.wav", "transcription": "Yo.", "input": "What?", "target": "A man.", "duration": 2, "gender": "Male"})"
+      << "\nbroken\n";
+  const fs::path data = folder_ / "imported";
+  const std::string import = "--import " + published.string() + " --generator llama";
+  expect_end(run_command(datagen(data, import, 2)), 0, published.string() + ":2");
+  const auto rows = rows_of(data);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows.begin()->second.prompt, "What?");
+  EXPECT_EQ(rows.begin()->second.response, "A man.");
+  EXPECT_EQ(rows.begin()->second.generator, "llama");
+  expect_end(run_command(datagen(data, import)), 0, "0 rows taken from");
+  expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
+}
+
 TEST_F(DataJob, WithoutSpeechThereIsNothingToMakeDataFrom) {
   expect_end(run_command(datagen(folder_ / "none", "--set data.train_manifest=")), 2,
              "data.train_manifest is empty");

@@ -210,6 +210,28 @@ TEST_F(CheckpointTest, AnotherShapeOfAdapterIsAModelErrorNamingTheTensor) {
   }
 }
 
+TEST_F(CheckpointTest, AnotherIdentityIsRefusedAndNothingIsLost) {
+  Trial trial = make_trial();
+  advance(trial);
+  const RunIdentity identity = {{"run.seed", "1"}, {"batch.global_size", "16"}};
+  const auto path = save_checkpoint(run_, trial, 0, identity);
+  Trial again = make_trial();
+  std::vector<std::string> problems;
+  EXPECT_EQ(load_newest_checkpoint(run_, again, problems, identity), path);
+  Trial other = make_trial();
+  try {
+    (void)load_newest_checkpoint(run_, other, problems,
+                                 {{"run.seed", "2"}, {"batch.global_size", "16"}});
+    FAIL();
+  } catch (const runtime::ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find(path.string()), std::string::npos) << text;
+    EXPECT_NE(text.find("run.seed 1, this run has 2"), std::string::npos) << text;
+  }
+  EXPECT_EQ(other.step(), 0);
+  EXPECT_EQ(list_checkpoints(run_).size(), 1u);
+}
+
 TEST_F(CheckpointTest, SavingOverADamagedCheckpointReplacesIt) {
   Trial trial = make_trial();
   advance(trial);
