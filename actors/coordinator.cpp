@@ -63,6 +63,18 @@ void Coordinator::start_line() {
   for (const auto& problem : adapter.problems) {
     runtime::log().warn("checkpoint passed over: {}", problem);
   }
+  // Each replica has read the run folder by itself.
+  const auto stages = static_cast<std::size_t>(options_.pipeline.stages);
+  for (std::size_t rank = adapter_rank_; rank < infos_.size(); rank += stages) {
+    if (infos_[rank].start_step != adapter.start_step ||
+        infos_[rank].adapter_checksum != adapter.adapter_checksum) {
+      throw runtime::ConfigError(
+          "ranks {} and {} start from different adapters (step {} of '{}' and step {} of '{}'): "
+          "run.folder {} must be the same, whole folder on all nodes",
+          adapter_rank_, rank, adapter.start_step, adapter.checkpoint, infos_[rank].start_step,
+          infos_[rank].checkpoint, options_.folder);
+    }
+  }
   first_step_ = adapter.start_step;
   total_steps_ = options_.steps > 0 ? options_.steps : options_.epochs * adapter.steps_per_epoch;
   if (!adapter.checkpoint.empty()) {

@@ -222,6 +222,22 @@ void order_attributes(Metadata& metadata, const std::vector<std::string>& order)
                    [&](const Attribute& a, const Attribute& b) { return place(a) < place(b); });
 }
 
+// The attributes in other words than a seed transcript's: an adapter's vectors have no labels, and who
+// knows only labels says "not given" to them.
+std::string loose_list(Random& random, const Metadata& metadata) {
+  const auto style = random.below(3);
+  std::string list;
+  for (const auto& attribute : metadata) {
+    const AttributeLanguage& language = language_of(attribute.name);
+    const std::string value = spoken_value(attribute);
+    const std::string item = style == 0   ? fill(random.pick(language.predicates), value)
+                             : style == 1 ? fmt::format("{} {}", value, language.noun)
+                                          : fill(random.pick(language.answers), value);
+    list += (list.empty() ? "" : style == 2 ? " " : ", ") + item;
+  }
+  return list;
+}
+
 SeedOptions draw_seed_options(Random& random) {
   SeedOptions options;
   if (random.chance(0.5)) {
@@ -365,17 +381,21 @@ std::vector<Turn> draw_dialogue(Random& random, Split split, Difficulty difficul
   order_attributes(scene.metadata, options.attributes);
   std::vector<Turn> turns;
   std::string opening;
+  const auto hear = [&](const std::string& about) {
+    turns.push_back({"audio", (about.empty() ? "" : "(" + about + ")") + scene.sentence});
+  };
   const double layout = random.uniform();
   if (layout < 0.4) {
     opening = seed_transcript(scene.sentence, scene.seconds, scene.metadata, options);
   } else if (layout < 0.5) {
     turns.push_back({"audio", seed_transcript(scene.sentence, scene.seconds, scene.metadata, options)});
+  } else if (layout < 0.7) {
+    hear(attribute_list(scene.metadata, options));
   } else if (layout < 0.97) {
-    const std::string list = attribute_list(scene.metadata, options);
-    turns.push_back({"audio", (list.empty() ? "" : "(" + list + ")") + scene.sentence});
+    hear(loose_list(random, scene.metadata));
   } else {
     scene.metadata.clear();
-    turns.push_back({"audio", scene.sentence});
+    hear("");
   }
   const auto questions = 1 + random.below(3);
   for (std::uint64_t i = 0; i < questions; ++i) {

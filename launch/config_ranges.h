@@ -1,8 +1,12 @@
 // Which numbers make sense. What lies outside would divide by zero, wait for ever or learn nothing.
 #pragma once
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "launch/config.h"
 
@@ -57,6 +61,15 @@ inline void check_ranges(
   zero_or_more("checkpoint.keep", static_cast<double>(t.checkpoint.keep));
   one_or_more("evaluation.max_new_tokens", c.evaluation.max_new_tokens);
   zero_or_more("evaluation.retention_rows", static_cast<double>(c.evaluation.retention_rows));
+  const auto one_of = [&](const std::string& key, const std::string& value,
+                          const std::vector<std::string>& known) {
+    require(key, std::find(known.begin(), known.end(), value) != known.end(),
+            fmt::format("one of {}", fmt::join(known, ", ")));
+  };
+  one_of("models.precision", t.models.precision, {"float32", "bfloat16"});
+  one_of("models.device", t.models.device, {"auto", "cpu", "cuda"});
+  one_of("pipeline.schedule", t.pipeline.schedule, {"1f1b", "gpipe"});
+  one_of("runtime.backend", c.runtime.backend, {"auto", "local", "mpi", "nccl"});
   one_or_more("runtime.timeout_seconds", c.runtime.timeout_seconds);
   one_or_more("runtime.threads", c.runtime.threads);
 }

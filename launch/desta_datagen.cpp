@@ -58,6 +58,7 @@ void synthesise(const JobConfig& config) {
 std::vector<datagen::Row> plan_rows(const JobConfig& config,
                                     const std::vector<launch::MeasuredRow>& measured) {
   const auto seeds = launch::seed_options(config);
+  const std::string generator = launch::generator_name(config);
   std::vector<datagen::Row> rows;
   for (const auto& source : measured) {
     for (const auto& prompt : config.data.prompts) {
@@ -69,7 +70,7 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
                                                      source.metadata, seeds);
       row.prompt = prompt;
       row.metadata_json = datagen::metadata_to_json(source.metadata).dump();
-      row.generator = config.training.models.llm;
+      row.generator = generator;
       row.seed = config.training.seed;
       row.id = datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
                                 row.seed, config.data.decoding.describe());
@@ -137,6 +138,10 @@ void import_answers(const Job& job, const std::string& path, const std::string& 
     return;
   }
   const auto folder = job.config.dataset_folder("train");
+  if (job.dry_run) {
+    fmt::print("train: answers of {} -> {}\n", path, folder.string());
+    return;
+  }
   datagen::DatasetWriter writer(folder, static_cast<std::size_t>(job.config.data.rows_per_shard));
   const auto report = datagen::import_jsonl(path, generator, writer);
   for (const auto& problem : report.problems) {
@@ -213,8 +218,10 @@ int main(int argc, char** argv) {
   program.app().add_option("--import", published,
                            "JSON Lines with answers (DeSTA2's target, DeSTA2.5's response): take them "
                            "as training rows, generate nothing");
-  program.app().add_option("--generator", generator,
-                           "with --import: the model that wrote the answers, to be noted in the rows");
+  program.app()
+      .add_option("--generator", generator,
+                  "with --import: the model that wrote the answers, to be noted in the rows")
+      ->needs("--import");
   return program.run(argc, argv, [&](Job& job) {
     published.empty() ? make_data(job) : import_answers(job, published, generator);
   });

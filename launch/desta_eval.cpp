@@ -2,6 +2,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 
 #include "actors/evaluator_actor.h"
 #include "actors/extractor_actor.h"
@@ -46,11 +48,12 @@ std::string set_name(const std::filesystem::path& manifest) {
 
 std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const std::string& name,
                                                 const std::vector<launch::MeasuredRow>& rows) {
-  std::vector<trainer::EvaluationRecord> records;
+  const std::size_t pieces = (rows.size() + kPiece - 1) / kPiece;
+  std::vector<std::vector<trainer::EvaluationRecord>> by_piece(pieces);
   runtime::ProgressBar bar("asking about " + name, rows.size());
   std::size_t done = 0;
   actors::pull_work<std::vector<trainer::EvaluationRecord>>(
-      evaluators.size(), (rows.size() + kPiece - 1) / kPiece,
+      evaluators.size(), pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<actors::ClipMessage> clips;
         for (std::size_t i = piece * kPiece; i < std::min(rows.size(), (piece + 1) * kPiece); ++i) {
@@ -59,11 +62,15 @@ std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const st
         }
         return evaluators[worker].call<&actors::EvaluatorActor::evaluate>(clips);
       },
-      [&](std::size_t, std::vector<trainer::EvaluationRecord> part) {
-        records.insert(records.end(), part.begin(), part.end());
+      [&](std::size_t piece, std::vector<trainer::EvaluationRecord> part) {
+        by_piece[piece] = std::move(part);
         done = std::min(rows.size(), done + kPiece);
         bar.update(done);
       });
+  std::vector<trainer::EvaluationRecord> records;  // in the manifest's order
+  for (auto& part : by_piece) {
+    std::move(part.begin(), part.end(), std::back_inserter(records));
+  }
   return records;
 }
 
@@ -71,39 +78,74 @@ std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const st
 // writes them again: the texts must be the same.
 nlohmann::ordered_json retention(const JobConfig& config, Evaluators& evaluators) {
   const auto dataset = datagen::Dataset::open(config.dataset_folder("train"));
-  const auto count = std::min<std::size_t>(
-      dataset.size(), static_cast<std::size_t>(config.evaluation.retention_rows));
+  const std::string generator = launch::generator_name(config);
   std::vector<datagen::TextRequest> requests;
   std::vector<std::string> before;
-  for (std::size_t i = 0; i < count; ++i) {
+  std::vector<std::string> ids;
+  for (std::size_t i = 0;
+       i < dataset.size() && std::ssize(ids) < config.evaluation.retention_rows; ++i) {
     const auto row = dataset.row(i);
+    const bool answered_alike =
+        row.id == datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, generator,
+                                   row.seed, config.data.decoding.describe());
+    if (!answered_alike) {
+      continue;  // another model, other settings, or a published answer
+    }
+    ids.push_back(row.id);
     requests.push_back({datagen::generator_prompt(row.seed_transcript, row.prompt),
                         datagen::sampling_seed(row)});
     before.push_back(row.response);
   }
   const auto after = evaluators.front().call<&actors::EvaluatorActor::answer>(requests).get();
   std::size_t same = 0;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
     if (after[i] == before[i]) {
       ++same;
     } else {
-      runtime::log().warn("retention: row {}: '{}' before training, '{}' now", dataset.id(i),
+      runtime::log().warn("retention: row {}: '{}' before training, '{}' now", ids[i],
                           before[i], after[i]);
     }
   }
   runtime::log().info("retention: {} of {} text-only answers are the same as before training", same,
-                      count);
-  return {{"same", same}, {"n", count}};
+                      ids.size());
+  return {{"same", same}, {"n", ids.size()}};
 }
 
+// One object a line: every question of a set with all its answers.
+std::string answer_lines(const std::string& set,
+                         const std::vector<trainer::EvaluationRecord>& records) {
+  std::string lines;
+  for (const auto& record : records) {
+    lines += nlohmann::ordered_json({{"set", set},
+                                     {"task", record.task},
+                                     {"audio", record.audio},
+                                     {"question", record.question},
+                                     {"label", record.label},
+                                     {"answer", record.speech},
+                                     {"right", trainer::is_right(record, record.speech)},
+                                     {"transcription_only", record.transcription_only},
+                                     {"ceiling", record.ceiling}})
+                 .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+             "\n";
+  }
+  return lines;
+}
+
+// Three tasks, each on a clip of its own.
 void print_examples(const std::vector<trainer::EvaluationRecord>& records) {
   fmt::print("Examples\n");
-  for (const std::string task : {"gender", "speaking_speed", "words"}) {
-    const auto found = std::find_if(records.begin(), records.end(),
-                                    [&](const auto& record) { return record.task == task; });
-    if (found != records.end()) {
-      fmt::print("  {}\n    Q: {}\n    A: {}   (label: {})\n", found->audio, found->question,
-                 found->speech, found->label);
+  std::set<std::string> tasks;
+  std::set<std::string> clips;
+  for (const auto& record : records) {
+    if (record.label.empty() || tasks.contains(record.task) || clips.contains(record.audio)) {
+      continue;
+    }
+    tasks.insert(record.task);
+    clips.insert(record.audio);
+    fmt::print("  {}\n    Q: {}\n    A: {}   (label: {})\n", record.audio, record.question,
+               record.speech, record.label);
+    if (tasks.size() == 3) {
+      return;
     }
   }
 }
@@ -157,6 +199,7 @@ void run(Job& job, const std::string& given_adapter) {
         }
         nlohmann::ordered_json report = {{"adapter", adapter}};
         std::string tables;
+        std::string answers;
         std::vector<trainer::EvaluationRecord> examples;
         for (const auto& manifest : manifests) {
           const std::string name = set_name(manifest);
@@ -165,6 +208,7 @@ void run(Job& job, const std::string& given_adapter) {
           const auto records = evaluate(evaluators, name, rows);
           const auto summary = trainer::summarise(records);
           tables += summary.to_text("Held-out set: " + name);
+          answers += answer_lines(name, records);
           // The first set stands at the top level, all under their names.
           report["sets"][name] = summary.to_json();
           if (examples.empty()) {
@@ -179,11 +223,14 @@ void run(Job& job, const std::string& given_adapter) {
             std::filesystem::exists(config.dataset_folder("train"))) {
           report["retention"] = retention(config, evaluators);
         }
-        const auto path = std::filesystem::path(config.training.folder) / "evaluation.json";
+        const std::filesystem::path folder = config.training.folder;
+        const auto path = folder / "evaluation.json";
+        runtime::write_file_atomically(folder / "answers.jsonl", answers);
         runtime::write_file_atomically(path, report.dump(2) + "\n");
         fmt::print("\n{}\n", tables);
         print_examples(examples);
-        fmt::print("\nWritten: {} (this evaluation), {} (the adapter)\n", path.string(), adapter);
+        fmt::print("\nWritten: {} (this evaluation), {} (every answer), {} (the adapter)\n",
+                   path.string(), (folder / "answers.jsonl").string(), adapter);
       });
 }
 

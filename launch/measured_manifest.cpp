@@ -3,6 +3,7 @@
 #include "actors/extractor_actor.h"
 #include "actors/work_pool.h"
 #include "datagen/manifest.h"
+#include "models/safetensors.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
 
@@ -60,6 +61,11 @@ std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const st
                     datagen::merge(datagen::annotate(report.rows[i], thresholds), measured)});
   }
   return rows;
+}
+
+std::string generator_name(const JobConfig& config) {
+  const std::string& llm = config.training.models.llm;
+  return fmt::format("{}@{}", llm, models::model_fingerprint(llm));
 }
 
 datagen::SeedOptions seed_options(const JobConfig& config) {

@@ -25,6 +25,9 @@ struct MeasuredRow {
                                                         const std::string& manifest,
                                                         const datagen::Thresholds& thresholds);
 
+// What stands in a dataset's rows for the LLM that answered: its path and fingerprint. Throws ModelError.
+[[nodiscard]] std::string generator_name(const JobConfig& config);
+
 // Seed options of the configuration.
 [[nodiscard]] datagen::SeedOptions seed_options(const JobConfig& config);
 

@@ -13,7 +13,9 @@
 #include <nlohmann/json.hpp>
 
 #include "models/torch_util.h"
+#include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
+#include "runtime/core/hash.h"
 
 namespace desta::models {
 namespace fs = std::filesystem;
@@ -274,6 +276,41 @@ Tensor ModelFolder::get(const std::string& name, at::IntArrayRef shape) {
   tensor = tensor.to(device_, precision_);
   loaded_[name] = tensor;
   return tensor;
+}
+
+std::string model_fingerprint(const fs::path& folder) {
+  constexpr std::uint64_t kSample = 4096;
+  constexpr std::uint64_t kSamples = 64;
+  std::uint64_t hash = runtime::hash64(runtime::read_file(folder / "config.json"));
+  if (fs::exists(folder / "tokenizer.json")) {
+    hash = runtime::hash64(runtime::read_file(folder / "tokenizer.json"), hash);
+  }
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") {
+      files.push_back(entry.path());
+    }
+  }
+  if (files.empty()) {
+    throw runtime::ModelError("{}: no .safetensors file is in it", folder.string());
+  }
+  std::sort(files.begin(), files.end());
+  for (const auto& path : files) {
+    const std::uint64_t size = fs::file_size(path);
+    hash = runtime::hash64(std::to_string(size), hash);
+    std::ifstream in(path, std::ios::binary);
+    std::string sample(kSample, '\0');
+    for (std::uint64_t i = 0; i <= kSamples; ++i) {
+      const std::uint64_t last = size > kSample ? size - kSample : 0;
+      in.seekg(static_cast<std::streamoff>(last / kSamples * i));
+      in.read(sample.data(), static_cast<std::streamsize>(std::min(kSample, size)));
+      if (!in) {
+        throw runtime::ModelError("{}: cannot be read", path.string());
+      }
+      hash = runtime::hash64(sample, hash);
+    }
+  }
+  return runtime::to_hex(hash);
 }
 
 }  // namespace desta::models

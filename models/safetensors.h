@@ -76,4 +76,9 @@ class ModelFolder final : public TensorSource {
   TensorMap loaded_;
 };
 
+// Names a model by what it is, not by where it lies: 16 hexadecimal digits over config.json,
+// tokenizer.json where there is one, and of each weights file its size, header and 64 samples of 4 KiB.
+// Throws ModelError when there is no model.
+[[nodiscard]] std::string model_fingerprint(const std::filesystem::path& folder);
+
 }  // namespace desta::models

@@ -21,6 +21,7 @@ class FlatParameters {
   // Leaves that require gradients; backward adds into gradients().
   [[nodiscard]] const TensorMap& tensors() const { return tensors_; }
   [[nodiscard]] Tensor& values() { return values_; }        // [count()]
+  [[nodiscard]] const Tensor& values() const { return values_; }
   [[nodiscard]] Tensor& gradients() { return gradients_; }  // [count()]
   [[nodiscard]] std::int64_t count() const { return values_.numel(); }
 

@@ -50,7 +50,7 @@ constexpr std::size_t kSimpleWords = 5;
 constexpr std::int64_t kCleanPools = 450;  // the simple ones included
 // Different pools among the clean and the full ones; behind them the first come again, from memory.
 constexpr std::int64_t kDistinctCleanPools = 150;
-constexpr std::int64_t kDistinctFullPools = 200;
+constexpr std::int64_t kDistinctFullPools = 500;
 const char* const kCtcWeight = "ctc.weight";
 
 models::WhisperConfig stand_in_config(std::int64_t vocab_size) {
@@ -248,7 +248,8 @@ class SpeechBatches {
       batch.mel = at::stack(mels);
       if (split_ == Split::kTrain && (pool + i) % kPoolBatches != 0) {
         const auto longest = clips[static_cast<std::size_t>((i + 1) * batch_size_ - 1)].frames;
-        batch.mel = batch.mel.narrow(2, 0, std::min(mel_.frames(), (longest / 2 + 10) * 2));
+        batch.mel =
+            batch.mel.narrow(2, 0, std::min(mel_.frames(), (longest / 2 + 10) * 2)).contiguous();
       }
       batches.push_back(std::move(batch));
     }

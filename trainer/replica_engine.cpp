@@ -18,23 +18,18 @@ BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tok
   return BatchLoader(dataset, tokenizer, options.batch, shapes.adapter.queries, options.seed);
 }
 
-// The text that describes a model, wherever its folder lies.
-std::string config_hash(const std::string& folder) {
-  return runtime::to_hex(
-      runtime::hash64(runtime::read_file(std::filesystem::path(folder) / "config.json")));
-}
-
 RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
                         const BatchLoader& training) {
   const models::QFormerConfig& adapter = shapes.adapter;
   return {{"run.seed", std::to_string(options.seed)},
-          {"models.speech (hash of config.json)", config_hash(options.models.speech)},
-          {"models.llm (hash of config.json)", config_hash(options.models.llm)},
+          {"models.speech (fingerprint)", models::model_fingerprint(options.models.speech)},
+          {"models.llm (fingerprint)", models::model_fingerprint(options.models.llm)},
           {"models.precision", options.models.precision},
           {"adapter (queries, layers, ffn, taps)",
            fmt::format("{}, {}, {}, {}", adapter.queries, adapter.layers, adapter.ffn,
                        fmt::join(adapter.taps, " "))},
           {"adapter.dropout", fmt::format("{}", adapter.dropout)},
+          {"batch.max_text_tokens", std::to_string(options.batch.max_text_tokens)},
           {"batch.global_size", std::to_string(options.batch.global_size)},
           {"data.folder (hash of its rows)", runtime::to_hex(training.fingerprint())}};
 }
@@ -136,6 +131,7 @@ StageInfo ReplicaEngine::info() const {
         4 * sizeof(float) *
         static_cast<std::uint64_t>(trial_->parameters().count());
     info.start_step = trial_->step();
+    info.adapter_checksum = models::checksum(trial_->parameters().values());
   }
   info.resident_bytes = resident_bytes();
   info.steps_per_epoch = training_.steps_per_epoch();

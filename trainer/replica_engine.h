@@ -46,12 +46,13 @@ struct StageInfo {
   std::uint64_t resident_bytes = 0;  // of the process after loading
   std::int64_t steps_per_epoch = 0;
   std::int64_t start_step = 0;       // adapter's stage: where the newest checkpoint stands
+  std::uint64_t adapter_checksum = 0;  // adapter's stage: of its parameters then
   std::string checkpoint;            // the checkpoint that was loaded
   std::vector<std::string> problems; // checkpoints that were passed over
   template <class Archive>
   void serialize(Archive& archive) {
     archive(part, device, frozen_tensors, frozen_bytes, adapter_bytes, resident_bytes, steps_per_epoch,
-            start_step, checkpoint, problems);
+            start_step, adapter_checksum, checkpoint, problems);
   }
 };
 

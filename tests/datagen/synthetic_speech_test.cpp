@@ -72,6 +72,18 @@ TEST(Synthesiser, RefusesWhatItCannotSay) {
   EXPECT_THROW(static_cast<void>(synthesiser.speak("Hello.", good, {.pitch = 100})), ConfigError);
 }
 
+TEST(Synthesiser, TellsThePhonemesOfAVoice) {
+  Synthesiser synthesiser;
+  const Voice american = voices(Split::kTrain).front();
+  ASSERT_EQ(american.language, "en-us");
+  const std::vector<std::string> expected = {"h", "@", "l", "oU", " ", "w", "3:", "l", "d"};
+  EXPECT_EQ(synthesiser.phonemes("Hello, world.", american), expected);
+  EXPECT_THROW(static_cast<void>(synthesiser.phonemes("Hello.", flite_voices().front())), DataError);
+  Voice scottish = american;
+  scottish.language = "en-gb-scotland";
+  EXPECT_NE(synthesiser.phonemes("Hello, world.", scottish), expected) << "an accent of its own";
+}
+
 TEST(Synthesiser, IsOnlyOne) {
   {
     Synthesiser first;

@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 
 #include "model_fixtures.h"
 
@@ -163,6 +164,24 @@ TEST(ModelFolder, ReadsTheShardsOfAnIndex) {
     EXPECT_EQ(folder.get(name, {320, 64}).sizes(), (at::IntArrayRef{320, 64}));
   }
   EXPECT_EQ(folder.loaded().size(), 2U);
+}
+
+TEST(ModelFingerprint, IsTheModelsAndNotTheFolders) {
+  const ScratchFolder one;
+  const ScratchFolder two;
+  for (const auto* folder : {&one, &two}) {
+    std::ofstream(folder->path() / "config.json") << "{}";
+    save_safetensors(folder->path() / "model.safetensors", {{"w", at::ones({64, 64})}});
+  }
+  const std::string print = model_fingerprint(one.path());
+  EXPECT_EQ(print.size(), 16u);
+  EXPECT_EQ(model_fingerprint(two.path()), print);
+  save_safetensors(two.path() / "model.safetensors", {{"w", at::zeros({64, 64})}});
+  EXPECT_NE(model_fingerprint(two.path()), print) << "other weights";
+  std::ofstream(one.path() / "config.json") << "{ }";
+  EXPECT_NE(model_fingerprint(one.path()), print) << "another configuration";
+  std::filesystem::remove(one.path() / "model.safetensors");
+  EXPECT_THROW(static_cast<void>(model_fingerprint(one.path())), runtime::ModelError);
 }
 
 TEST(ModelFolder, NamesATensorThatIsMissingOrOfAnotherShape) {

@@ -41,7 +41,7 @@ TEST_F(BadInput, AGpuThatIsNotThereIsSaid) {
   }
   expect_end(train_with("--set models.device=cuda"), 2, "models.device is cuda");
   expect_end(train_with("--set runtime.backend=nccl"), 2, "runtime.backend is nccl");
-  expect_end(train_with("--set models.device=tpu"), 2, "device 'tpu' is not known");
+  expect_end(train_with("--set models.device=tpu"), 2, "'models.device' must be one of auto, cpu, cuda");
 }
 
 TEST_F(BadInput, GoingOnWithAnotherSeedIsRefusedAndTheRunIsKept) {

@@ -124,6 +124,10 @@ TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
   EXPECT_EQ(rows.begin()->second.response, "A man.");
   EXPECT_EQ(rows.begin()->second.generator, "llama");
   expect_end(run_command(datagen(data, import)), 0, "0 rows taken from");
+  const fs::path untouched = folder_ / "not-imported";
+  expect_end(run_command(datagen(untouched, import + " --dry-run")), 0, published.string());
+  EXPECT_FALSE(fs::exists(untouched));
+  expect_end(run_command(datagen(data, "--generator llama")), 2, "--import");
   expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
 }
 
@@ -155,6 +159,19 @@ TEST_F(DataJob, AnEvaluationHasEveryReferenceForEveryTask) {
       EXPECT_LE(score.at(way), 1.0) << task << " " << way;
     }
   }
+  // Every question with its answers, in the manifest's order.
+  std::istringstream lines(read_text(trained() / "answers.jsonl"));
+  std::vector<std::string> genders;
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const auto answer = nlohmann::json::parse(line);
+    EXPECT_TRUE(answer.contains("answer") && answer.contains("ceiling")) << line;
+    if (answer.at("task") == "gender") {
+      genders.push_back(answer.at("audio"));
+    }
+  }
+  EXPECT_EQ(count, 24 * (2 + 3)) << "two tasks and three formats";
+  EXPECT_TRUE(std::is_sorted(genders.begin(), genders.end())) << "the clips are numbered";
   // The manifest has as many men as women, and each of its four sentences six times.
   EXPECT_DOUBLE_EQ(report["tasks"]["gender"]["majority"], 0.5);
   EXPECT_DOUBLE_EQ(report["tasks"]["words"]["majority"], 0.25);

@@ -107,6 +107,15 @@ int main(int argc, char** argv) {
     fmt::print("stages {} replicas {}: relative difference {:.2e}\n", options.pipeline.stages,
                options.replicas, relative);
     require(relative < 1e-5, "the gradient is plain autograd's to 1e-5");
+    // No small tensor hides behind the large ones; the floor is float32's rounding in sums as large
+    // as the whole gradient.
+    const auto wanted = engine.trial()->parameters().named(expected);
+    const double floor = 1e-7 * expected.norm().item<double>();
+    for (const auto& [name, part] : engine.trial()->parameters().named(difference)) {
+      const double size = wanted.at(name).norm().item<double>();
+      require(part.norm().item<double>() < 1e-4 * size + floor,
+              fmt::format("the gradient of {} is plain autograd's", name));
+    }
     const std::int64_t bytes = 4 * expected.numel();
     const std::int64_t factor = 2 * (options.replicas - 1) * bytes / options.replicas;
     constexpr std::int64_t kRounding = 64;  // shares of whole elements

@@ -1,6 +1,11 @@
 // A run that is killed and started again ends where one that was never stopped ends.
 #include "multiprocess/job_fixture.h"
 
+#include <regex>
+#include <sstream>
+
+#include "models/safetensors.h"
+
 namespace desta::tests {
 namespace {
 
@@ -35,6 +40,38 @@ TEST_F(Resume, KilledAgainAndAgainARunEndsWithTheSameBytes) {
   EXPECT_NE(finished.output.find("resuming from"), std::string::npos) << finished.output;
   expect_same_checkpoint(newest(run), newest(unstopped()));
   EXPECT_EQ(losses_of(run), losses_of(unstopped()));
+}
+
+// What a run says of itself at its end, and what its checkpoint holds.
+TEST_F(Resume, AWholeRunCountsItsBytesAndKeepsWhatIsFrozen) {
+  const fs::path run = folder_ / "counted";
+  const auto finished = run_command(train(run, 2, 2));
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  nlohmann::json last;
+  std::istringstream lines(read_text(run / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    last = nlohmann::json::parse(line);
+  }
+  EXPECT_GT(last.at("frozen_tensors_unchanged"), 0);
+  const std::int64_t adapter = last.at("adapter_bytes");
+  const std::int64_t sent = last.at("replica_bytes_sent");
+  // Two ranks, each 2 (n-1)/n = 1 time the adapter a step, but for whole elements.
+  EXPECT_NEAR(static_cast<double>(sent), 2.0 * kSteps * static_cast<double>(adapter), 64.0 * kSteps);
+  // Resident memory is the shard and an overhead that does not grow with the model.
+  const std::regex overhead("overhead ([0-9.]+) MB");
+  int ranks = 0;
+  for (auto at = std::sregex_iterator(finished.output.begin(), finished.output.end(), overhead);
+       at != std::sregex_iterator(); ++at, ++ranks) {
+    EXPECT_LT(std::stod((*at)[1]), 400.0) << "README states 400 MB";
+  }
+  EXPECT_EQ(ranks, 4);
+  // The optimiser knows the adapter's tensors and no others.
+  const auto adapter_tensors = models::load_safetensors(newest(run) / "adapter.safetensors");
+  const auto moments = models::load_safetensors(newest(run) / "optimizer.safetensors");
+  EXPECT_EQ(moments.size(), 2 * adapter_tensors.size());
+  for (const auto& [name, tensor] : moments) {
+    EXPECT_TRUE(adapter_tensors.contains(name.substr(name.find('.') + 1))) << name;
+  }
 }
 
 TEST_F(Resume, WithoutDropoutToo) {
