@@ -72,7 +72,8 @@ models::WhisperConfig stand_in_config(std::int64_t vocab_size) {
 // Attention over all frames takes long to learn that speech is local. So in each encoder layer two of
 // the three heads start out looking a few frames back and ahead: the sinusoidal positions p(t) stand in
 // the residual stream, the key reads some of their frequencies, and the query reads them turned by the
-// offset, so that the score is a sum of cos(w (distance - offset)).
+// offset, so that the score is a sum of cos(w (distance - offset)). In the first 340 steps it made no
+// difference that could be seen; it was not tried apart beyond them.
 void seed_local_attention(TensorMap& tensors, const models::WhisperConfig& config) {
   constexpr std::int64_t kFrequencies = 20;  // wavelengths from 6 to 40 frames
   constexpr double kGain = 1.3;              // two frames off, the score is lower by about 3
