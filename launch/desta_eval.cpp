@@ -165,6 +165,14 @@ void run(Job& job, const std::string& given_adapter) {
   if (manifests.empty()) {
     throw runtime::ConfigError("evaluation.manifests is empty: name at least one manifest");
   }
+  std::set<std::string> names;
+  for (const auto& manifest : manifests) {
+    if (!names.insert(set_name(manifest)).second) {
+      throw runtime::ConfigError("evaluation.manifests: two sets would be called '{}' ({} is the second); "
+                                 "put one in a folder or file of another name",
+                                 set_name(manifest), manifest);
+    }
+  }
   const std::string adapter = adapter_path(config, given_adapter);
   if (job.dry_run && job.mpi.rank() != 0) {
     return;

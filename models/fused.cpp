@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "runtime/core/error.h"
+
 namespace desta::models {
 namespace {
 
@@ -15,6 +17,15 @@ using torch::autograd::variable_list;
 bool has_kernel(const Tensor& x) {
   return x.device().is_cpu() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+// The kernels read `size` numbers of each row's weight.
+void require_weight(const Tensor& weight, const Tensor& x) {
+  if (weight.numel() != x.size(-1) || !weight.is_contiguous() ||
+      weight.scalar_type() != x.scalar_type()) {
+    throw runtime::InternalError("normalising {} numbers a row with {} weights of another layout",
+                                 x.size(-1), weight.numel());
+  }
 }
 
 template <typename Function>
@@ -74,6 +85,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
                         double eps) {
     const Tensor x = input.contiguous();
+    require_weight(weight, x);
     const auto size = x.size(-1);
     const auto rows = size == 0 ? 0 : x.numel() / size;
     Tensor out = at::empty_like(x);
@@ -174,6 +186,8 @@ class LayerNorm : public torch::autograd::Function<LayerNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
                         const Tensor& bias, double eps) {
     const Tensor x = input.contiguous();
+    require_weight(weight, x);
+    require_weight(bias, x);
     const auto size = x.size(-1);
     const auto rows = size == 0 ? 0 : x.numel() / size;
     Tensor out = at::empty_like(x);

@@ -69,7 +69,7 @@ bool keeps_format(const std::string& task, const std::string& answer) {
   }
   if (task == "json") {
     const auto parsed = nlohmann::json::parse(answer, nullptr, /*allow_exceptions=*/false);
-    return parsed.is_object();
+    return parsed.is_object() && !parsed.empty();
   }
   const auto is = [](auto test) { return [test](unsigned char c) { return test(c) != 0; }; };
   return std::any_of(answer.begin(), answer.end(), is([](int c) { return std::isupper(c); })) &&

@@ -5,6 +5,7 @@
 
 #include "model_fixtures.h"
 #include "models/torch_util.h"
+#include "runtime/core/error.h"
 
 namespace desta::models {
 namespace {
@@ -83,6 +84,13 @@ TEST_P(Fused, LayerNormAndItsGradientsAreThoseOfLibTorch) {
   const auto transposed = x.transpose(0, 1);
   EXPECT_TRUE(same_bits(layer_norm(transposed, weight, bias, kEps),
                         layer_norm(transposed.contiguous(), weight, bias, kEps)));
+}
+
+TEST_P(Fused, AWeightOfAnotherSizeIsRefused) {
+  const Tensor x = leaf({2, 8}, 31);
+  const Tensor weight = leaf({7}, 32);
+  EXPECT_THROW(static_cast<void>(rms_norm(x, weight, kEps)), runtime::InternalError);
+  EXPECT_THROW(static_cast<void>(layer_norm(x, weight, weight, kEps)), runtime::InternalError);
 }
 
 TEST_P(Fused, NormReadsAnyLayout) {

@@ -179,6 +179,14 @@ TEST_F(DataJob, AnEvaluationHasEveryReferenceForEveryTask) {
   EXPECT_EQ(report.at("retention").at("same"), 24) << finished.output;
 }
 
+TEST_F(DataJob, TwoEvaluationSetsOfOneNameAreRefusedBeforeAnythingIsLoaded) {
+  expect_end(run_command(mpirun(1, fmt::format("{} {} --set run.folder={} "
+                                               "--set 'evaluation.manifests=[/a/one.jsonl, /b/one.jsonl]'",
+                                               bin("desta-eval"), config_.string(),
+                                               trained().string()))),
+             2, "two sets would be called 'one'");
+}
+
 // One second of a tone, 48 kHz stereo.
 void write_flac(const fs::path& path) {
   SF_INFO info{};

@@ -61,6 +61,7 @@ TEST(IsRight, InstructionsAreAboutTheFormat) {
   EXPECT_TRUE(is_right(record("json", ""), R"({"gender": "male"})"));
   EXPECT_FALSE(is_right(record("json", ""), R"("male")")) << "an object is asked for";
   EXPECT_FALSE(is_right(record("json", ""), R"({"gender": )"));
+  EXPECT_FALSE(is_right(record("json", ""), "{}")) << "says nothing";
   EXPECT_TRUE(is_right(record("capitals", ""), "THE SPEAKER IS MALE."));
   EXPECT_FALSE(is_right(record("capitals", ""), "The speaker is male."));
   EXPECT_FALSE(is_right(record("capitals", ""), "42")) << "nothing is in capitals";
