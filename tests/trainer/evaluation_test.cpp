@@ -75,8 +75,8 @@ TEST(Summarise, CountsEachWayOfAskingAndTheMajorityClass) {
       record("gender", "female", "female", "male", "female"),
       record("pitch", "low", "high", "high", "low"),
       record("pitch", "high", "high", "low", "low"),
-      record("json", "", "{}", "{}", "no"),
-      record("json", "", "no", "{}", "no"),
+      record("json", "", R"({"a": 1})", R"({"a": 1})", "no"),
+      record("json", "", "no", R"({"a": 1})", "no"),
   });
   ASSERT_EQ(summary.tasks.size(), 2u);
   const auto& gender = summary.tasks.at("gender");
