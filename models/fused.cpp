@@ -19,6 +19,8 @@ bool has_kernel(const Tensor& x) {
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
+std::int64_t row_count(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
+
 // The kernels read `size` numbers of each row's weight.
 void require_weight(const Tensor& weight, const Tensor& x) {
   if (weight.numel() != x.size(-1) || !weight.is_contiguous() ||
@@ -87,7 +89,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const Tensor x = input.contiguous();
     require_weight(weight, x);
     const auto size = x.size(-1);
-    const auto rows = size == 0 ? 0 : x.numel() / size;
+    const auto rows = row_count(x);
     Tensor out = at::empty_like(x);
     Tensor scales = at::empty({rows}, x.options().dtype(at::kFloat));
     dispatch(x.scalar_type(), [&](auto tag) {
@@ -116,7 +118,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
       rms_norm_rows_backward(gradient.data_ptr<T>(), x.data_ptr<T>(), weight.data_ptr<T>(),
                              saved[2].data_ptr<float>(), dx.data_ptr<T>(),
                              dweight.defined() ? dweight.data_ptr<float>() : nullptr,
-                             x.numel() / size, size);
+                             row_count(x), size);
     });
     return {dx, dweight.defined() ? dweight.to(weight.scalar_type()) : Tensor(), Tensor()};
   }
@@ -189,7 +191,7 @@ class LayerNorm : public torch::autograd::Function<LayerNorm> {
     require_weight(weight, x);
     require_weight(bias, x);
     const auto size = x.size(-1);
-    const auto rows = size == 0 ? 0 : x.numel() / size;
+    const auto rows = row_count(x);
     Tensor out = at::empty_like(x);
     Tensor moments = at::empty({rows, 2}, x.options().dtype(at::kFloat));
     dispatch(x.scalar_type(), [&](auto tag) {
@@ -219,8 +221,7 @@ class LayerNorm : public torch::autograd::Function<LayerNorm> {
       float* learned = sums.defined() ? sums.data_ptr<float>() : nullptr;
       layer_norm_rows_backward(gradient.data_ptr<T>(), x.data_ptr<T>(), weight.data_ptr<T>(),
                                saved[2].data_ptr<float>(), dx.data_ptr<T>(), learned,
-                               learned == nullptr ? nullptr : learned + size, x.numel() / size,
-                               size);
+                               learned == nullptr ? nullptr : learned + size, row_count(x), size);
     });
     if (!sums.defined()) {
       return {dx, Tensor(), Tensor(), Tensor()};

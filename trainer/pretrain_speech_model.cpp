@@ -10,7 +10,6 @@
 #include <set>
 #include <thread>
 
-#include "datagen/normalise_text.h"
 #include "datagen/synthesiser.h"
 #include "datagen/synthetic_speech.h"
 #include "models/log_mel.h"

@@ -19,8 +19,8 @@ struct CommunicatorOptions {
 //   "auto":  "mpi", or "local" in a job of one
 //   "local": a job of one; host memory
 //   "mpi":   host memory
-//   "nccl":  memory of the GPU whose number is the rank's local rank (modulo the GPUs that the process
-//            sees, as a launcher may show each rank its own), one GPU a rank
+//   "nccl":  memory of the GPU whose number is the rank's local rank (of the only GPU, where a launcher
+//            shows each rank its own), one GPU a rank
 // Throws ConfigError when the name is unknown or this build or machine cannot offer it.
 [[nodiscard]] std::unique_ptr<Communicator> make_communicator(std::string_view backend,
                                                               const MpiEnvironment& environment,

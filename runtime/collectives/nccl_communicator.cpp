@@ -41,7 +41,14 @@ int visible_device(int device) {
         "choose 'mpi'",
         cudaGetErrorString(code));
   }
-  return device % count;
+  // A launcher may show each rank a GPU of its own and no other.
+  if (count > 1 && device >= count) {
+    throw ConfigError(
+        "the 'nccl' communicator needs one GPU a rank: local rank {} finds only {}; "
+        "start fewer ranks on this host or choose 'mpi'",
+        device, count);
+  }
+  return count == 1 ? 0 : device;
 }
 
 ncclDataType_t nccl_type(DType dtype) {

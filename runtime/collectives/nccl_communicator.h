@@ -15,7 +15,7 @@
 namespace desta::runtime {
 
 struct NcclCommunicatorOptions {
-  int device = 0;  // modulo the number of GPUs that the process sees
+  int device = 0;  // taken as 0 where the process sees only one GPU
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
 };
 
