@@ -1,16 +1,44 @@
 #include "actors/coordinator.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
+#include "runtime/core/stop_request.h"
 #include "trainer/partition.h"
 
 namespace desta::actors {
 namespace {
 
-// A run whose steps fail one after the other will not mend itself.
-constexpr int kMaximumSkips = 3;
+// A run whose steps or saves fail one after the other will not mend itself.
+constexpr std::int64_t kMaximumSkips = 3;
+constexpr int kMaximumFailedSaves = 3;
+
+// How long a job that is ending may take to let go of its run folder.
+constexpr std::chrono::seconds kPatience{60};
+
+// Nothing on a file system without locks.
+std::optional<runtime::FileLock> lock_folder(const std::filesystem::path& folder) {
+  try {
+    const auto path = folder / "lock";
+    if (runtime::FileLock::is_held(path)) {
+      runtime::log().info("another job holds {}; waiting for it to end", path.string());
+    }
+    auto lock = runtime::FileLock::try_take(path, runtime::FileLock::Inherit::kNo, kPatience);
+    if (!lock.has_value()) {
+      throw runtime::ConfigError("{}: another job is writing into this run folder; wait for it, or "
+                                 "choose another run.folder",
+                                 path.string());
+    }
+    return lock;
+  } catch (const runtime::ConfigError&) {
+    throw;
+  } catch (const runtime::Error& error) {
+    runtime::log().warn("the run folder is not locked: {}", error.what());
+    return std::nullopt;
+  }
+}
 
 double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
@@ -18,6 +46,7 @@ double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e6;
 
 Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrainingOptions& options)
     : system_(system),
+      lock_(lock_folder(options.folder)),
       options_(options),
       metrics_(std::filesystem::path(options.folder) / "metrics.jsonl") {
   const auto stages = options_.pipeline.stages;
@@ -77,6 +106,10 @@ void Coordinator::start_line() {
   }
   first_step_ = adapter.start_step;
   total_steps_ = options_.steps > 0 ? options_.steps : options_.epochs * adapter.steps_per_epoch;
+  if (!adapter.schedule_change.empty()) {
+    runtime::log().warn("the schedule has changed since the checkpoint, which bends the learning rate: {}",
+                        adapter.schedule_change);
+  }
   if (!adapter.checkpoint.empty()) {
     runtime::log().info("resuming from {} at step {} of {}", adapter.checkpoint, first_step_,
                         total_steps_);
@@ -97,6 +130,8 @@ Coordinator::StepOutcome Coordinator::train_step(std::int64_t step) {
   for (const auto& report : runtime::get_all(futures)) {
     outcome.loss += report.total.loss;
     outcome.skipped = outcome.skipped || report.total.skipped;
+    outcome.stop_is_due = outcome.stop_is_due || report.total.stop_is_due;
+    note(report.total.saves);
     seconds = std::max(seconds, report.total.seconds);
     tokens += report.total.tokens;
     gradient_norm = report.total.gradient_norm;
@@ -139,15 +174,31 @@ void Coordinator::validate(std::int64_t step) {
                       loss / count, 100.0 * static_cast<double>(right) / count, tokens);
 }
 
-void Coordinator::save() {
-  std::vector<runtime::Future<std::string>> futures;
+void Coordinator::save(bool wait) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<runtime::Future<std::vector<trainer::SaveOutcome>>> futures;
   for (auto& stage : stages_) {
-    futures.push_back(stage.call<&StageActor::save>());
+    futures.push_back(stage.call<&StageActor::save>(wait));
   }
-  for (const auto& path : runtime::get_all(futures)) {
-    if (!path.empty()) {
-      runtime::log().info("saved {}", path);
+  for (const auto& saves : runtime::get_all(futures)) {
+    note(saves);
+  }
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
+  metrics_.write({{"step", step_}, {"seconds_waited_for_save", waited.count()}, {"to_its_end", wait}});
+}
+
+void Coordinator::note(const std::vector<trainer::SaveOutcome>& saves) {
+  for (const auto& save : saves) {
+    if (save.problem.empty()) {
+      failed_saves_ = 0;
+      runtime::log().info("saved {}", save.path);
+      continue;
     }
+    const bool was_last = step_ == total_steps_ || ++failed_saves_ == kMaximumFailedSaves;
+    if (was_last) {
+      throw runtime::InternalError("{}", save.problem);
+    }
+    runtime::log().warn("not saved; training goes on and will save again: {}", save.problem);
   }
 }
 
@@ -182,39 +233,60 @@ void Coordinator::verify() {
                   {"steps", steps}});
 }
 
-void Coordinator::run() {
-  if (first_step_ >= total_steps_) {
-    runtime::log().info("all {} steps are done already", total_steps_);
-    return;
-  }
+void Coordinator::train_steps() {
   runtime::ProgressBar bar("training", static_cast<std::uint64_t>(total_steps_ - first_step_));
-  int skips = 0;
-  for (std::int64_t step = first_step_; step < total_steps_; ++step) {
-    const StepOutcome outcome = train_step(step);
+  std::int64_t skips = infos_[adapter_rank_].skipped_in_a_row;
+  bool stop = runtime::stop_is_due();
+  while (step_ < total_steps_ && !stop) {
+    const StepOutcome outcome = train_step(step_);
+    ++step_;
     if (outcome.skipped) {
-      runtime::log().warn("step {} skipped: its loss or gradient is not finite (loss {})", step + 1,
+      runtime::log().warn("step {} skipped: its loss or gradient is not finite (loss {})", step_,
                           outcome.loss);
       if (++skips == kMaximumSkips) {
+        note(stages_[adapter_rank_].call<&StageActor::finish_saving>().get());
         throw runtime::InternalError("steps {} to {} were not finite; lower optimizer.learning_rate "
                                      "or look at their rows; checkpoints are in {}/checkpoints",
-                                     step + 2 - kMaximumSkips, step + 1, options_.folder);
+                                     step_ + 1 - kMaximumSkips, step_, options_.folder);
       }
     } else {
       skips = 0;
     }
-    const std::int64_t done = step + 1;
-    bar.update(static_cast<std::uint64_t>(done - first_step_), fmt::format("loss {:.3f}", outcome.loss));
+    bar.update(static_cast<std::uint64_t>(step_ - first_step_), fmt::format("loss {:.3f}", outcome.loss));
+    stop = outcome.stop_is_due;
     const auto due = [&](std::int64_t every) {
-      return done == total_steps_ || (every > 0 && done % every == 0);
+      return step_ == total_steps_ || (every > 0 && step_ % every == 0);
     };
-    if (!options_.validation.empty() && options_.validate_every > 0 && due(options_.validate_every)) {
-      validate(done);
+    if (!stop && !options_.validation.empty() && options_.validate_every > 0 &&
+        due(options_.validate_every)) {
+      validate(step_);
     }
-    if (due(options_.checkpoint.every)) {
-      save();
+    if (due(options_.checkpoint.every) && step_ < total_steps_ && !stop) {
+      save(/*wait=*/false);
     }
   }
+  if (step_ > first_step_) {
+    save(/*wait=*/true);
+  }
   bar.finish();
+}
+
+bool Coordinator::run() {
+  step_ = first_step_;
+  if (first_step_ >= total_steps_) {
+    runtime::log().info("all {} steps are done already", total_steps_);
+    return true;
+  }
+  train_steps();
+  if (step_ < total_steps_) {
+    runtime::log().info("stopped after step {} of {}: all is saved", step_, total_steps_);
+    return false;
+  }
+  finish();
+  return true;
+}
+
+void Coordinator::finish() {
   verify();
   if (options_.trace) {
     for (std::size_t rank = 0; rank < stages_.size(); ++rank) {

@@ -25,11 +25,20 @@ std::vector<std::string> EvaluatorActor::answer(
   return model_.text().answer(requests, generation_);
 }
 
+std::vector<std::string> EvaluatorActor::answer_greedily(const std::vector<std::string>& turns) {
+  std::vector<datagen::TextRequest> requests;
+  for (const auto& turn : turns) {
+    requests.push_back({turn, 0});
+  }
+  return model_.text().answer(requests, {.max_new_tokens = generation_.max_new_tokens});
+}
+
 void register_evaluator_actor() {
   runtime::actor_type<EvaluatorActor>("Evaluator")
       .constructor<std::string>()
       .method<&EvaluatorActor::evaluate>("evaluate")
-      .method<&EvaluatorActor::answer>("answer");
+      .method<&EvaluatorActor::answer>("answer")
+      .method<&EvaluatorActor::answer_greedily>("answer_greedily");
 }
 
 }  // namespace desta::actors

@@ -36,6 +36,8 @@ class EvaluatorActor {
   std::vector<trainer::EvaluationRecord> evaluate(const std::vector<ClipMessage>& clips);
   // Text-only answers to whole user turns, decoded as the dataset's responses were.
   std::vector<std::string> answer(const std::vector<datagen::TextRequest>& requests);
+  // The same for bare user turns, greedily.
+  std::vector<std::string> answer_greedily(const std::vector<std::string>& turns);
 
  private:
   const EvaluatorOptions& options_;

@@ -17,6 +17,7 @@ void register_stage_actor() {
       .method<&StageActor::train_step>("train_step")
       .method<&StageActor::validate>("validate")
       .method<&StageActor::save>("save")
+      .method<&StageActor::finish_saving>("finish_saving")
       .method<&StageActor::verify_frozen>("verify_frozen")
       .method<&StageActor::replica_bytes_sent>("replica_bytes_sent")
       .method<&StageActor::write_trace>("write_trace");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "trainer/replica_engine.h"
 
@@ -17,7 +18,8 @@ class StageActor {
   trainer::StageInfo info() { return engine_->info(); }
   trainer::StageReport train_step(std::int64_t step) { return engine_->train_step(step); }
   trainer::StageReport validate() { return engine_->validate(); }
-  std::string save() { return engine_->save(); }
+  std::vector<trainer::SaveOutcome> save(bool wait) { return engine_->save(wait); }
+  std::vector<trainer::SaveOutcome> finish_saving() { return engine_->finish_saving(); }
   trainer::FrozenReport verify_frozen() { return engine_->verify_frozen(); }
   std::uint64_t replica_bytes_sent() { return engine_->replica_bytes_sent(); }
   void write_trace(const std::string& path) { engine_->write_trace(path); }

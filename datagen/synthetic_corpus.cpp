@@ -56,7 +56,7 @@ std::vector<ManifestRow> write_synthetic_corpus(
   std::vector<ManifestRow> rows;
   for (std::size_t i = 0; i < options.count; ++i) {
     runtime::Random random(runtime::mix_seed(options.seed, i));
-    const UtterancePlan plan = plan_utterance(random, options.split, speakers);
+    const UtterancePlan plan = plan_utterance(random, options.split, speakers, options.air);
     const fs::path path = audio / fmt::format("{:06}-{}.wav", i, plan.id);
     double seconds = 0;
     if (fs::exists(path)) {

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "datagen/manifest.h"
 #include "datagen/synthesiser.h"
+#include "datagen/synthetic_speech.h"
 #include "datagen/voices.h"
 
 namespace desta::datagen {
@@ -19,6 +21,7 @@ struct SyntheticCorpusOptions {
   std::size_t count = 1000;
   std::uint64_t seed = 1;
   std::vector<Voice> voices;  // empty: voices(split)
+  std::optional<Air> air = std::nullopt;  // of all clips; none: drawn for each
 };
 
 // Writes folder/audio/NNNNNN-<id>.wav and, last of all, folder/manifest.jsonl; returns its rows.

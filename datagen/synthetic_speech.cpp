@@ -93,7 +93,7 @@ std::string plan_id(const UtterancePlan& plan) {
 }  // namespace
 
 UtterancePlan plan_utterance(runtime::Random& random, Split split,
-                             const std::vector<Voice>& voices) {
+                             const std::vector<Voice>& voices, const std::optional<Air>& air) {
   if (voices.empty()) {
     throw runtime::DataError("an utterance cannot be planned: the list of voices is empty");
   }
@@ -105,13 +105,17 @@ UtterancePlan plan_utterance(runtime::Random& random, Split split,
     plan.sentence = make_sentence(random, split);
   } while (estimated_seconds(plan.sentence, plan.settings.words_per_minute) > kMaximumSeconds);
   plan.level_dbfs = draw(random, random.pick(kLevelDbfs));
-  const std::uint64_t air = random.below(3);
-  if (air > 0) {
-    plan.snr_db = draw(random, air == 1 ? kModerateSnrDb : kPoorSnrDb);
+  const std::uint64_t noise = random.below(3);
+  if (noise > 0) {
+    plan.snr_db = draw(random, noise == 1 ? kModerateSnrDb : kPoorSnrDb);
     plan.noise = static_cast<NoiseKind>(random.below(4));
   }
   if (random.below(3) == 0) {
     plan.c50_db = draw(random, kC50Db);
+  }
+  if (air.has_value()) {
+    plan.snr_db = air->snr_db;
+    plan.c50_db = air->c50_db;
   }
   plan.id = plan_id(plan);
   return plan;

@@ -35,14 +35,22 @@ struct PlannedWords {
   std::string noise;   // Low, Moderate, High
 };
 
+// What is fixed between mouth and microphone instead of being drawn.
+struct Air {
+  std::optional<double> snr_db;  // absent: no noise
+  std::optional<double> c50_db;  // absent: no reverberation
+};
+
 // Draws a plan. Independently of each other: a woman or a man (evenly, where both are among
 // `voices`), then a voice; pitch, rate and level in one of three bands each, well clear of the
 // thresholds between the words (pitch: one of the bands that the voice can reach); clean, about
 // 15 dB or about 3 dB of SNR; no reverberation for two thirds. Sentences that would last longer
-// than 7.5 s or less than 1 s are redrawn, by an estimate from their letters and the rate.
+// than 7.5 s or less than 1 s are redrawn, by an estimate from their letters and the rate. With `air`,
+// noise and reverberation are as it says; all else is drawn as without.
 // Throws DataError when `voices` is empty.
 [[nodiscard]] UtterancePlan plan_utterance(runtime::Random& random, Split split,
-                                           const std::vector<Voice>& voices);
+                                           const std::vector<Voice>& voices,
+                                           const std::optional<Air>& air = std::nullopt);
 
 [[nodiscard]] PlannedWords planned_words(const UtterancePlan& plan);
 

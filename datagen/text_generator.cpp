@@ -2,10 +2,11 @@
 
 namespace desta::datagen {
 
-TextGenerator::TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device)
+TextGenerator::TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device,
+                             const models::Lora* lora)
     : config_(models::LlamaConfig::load(folder)),
       folder_(folder, precision, device),
-      llama_(config_, models::LlamaPart::whole(config_), folder_),
+      llama_(config_, models::LlamaPart::whole(config_), folder_, lora),
       tokenizer_(folder),
       format_(tokenizer_) {}
 

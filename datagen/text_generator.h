@@ -25,8 +25,10 @@ struct TextRequest {
 
 class TextGenerator {
  public:
-  // Loads a whole Llama from its Hugging Face folder. Throws ModelError.
-  TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device = at::kCPU);
+  // Loads a whole Llama from its Hugging Face folder, with low-rank updates if there are any. Throws
+  // ModelError.
+  TextGenerator(const std::string& folder, at::ScalarType precision, at::Device device = at::kCPU,
+                const models::Lora* lora = nullptr);
 
   // Answers to single user turns without a system turn, as DeSTA2's generator is asked. Zero bytes
   // are left out, as a dataset's strings cannot hold them.

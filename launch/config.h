@@ -19,10 +19,15 @@ struct SyntheticOptions {
   std::int64_t validation = 120;   // clips of training voices, for the loss during training
   std::int64_t held_out = 200;     // clips of voices never trained on
   std::int64_t flite = 60;         // clips of flite's voices: another synthesiser altogether
+  std::int64_t robustness = 0;     // clips of each set that differs from training in one way
+  std::vector<std::string> train_accents;  // of the training clips; empty: all
 };
 
 struct DataOptions {
   std::string folder = "data/default";
+  std::uint64_t seed = 0;           // of the speech and the responses; 0: run.seed
+  std::string select = "all";       // which rows of the dataset to learn from; "matching": those that
+                                    // this configuration would make
   std::string train_manifest;       // empty: synthetic
   std::string validation_manifest;  // empty: synthetic, or none
   SyntheticOptions synthetic;
@@ -37,24 +42,38 @@ struct DataOptions {
 
 struct EvaluationOptions {
   std::vector<std::string> manifests;  // empty: the synthetic held-out sets
+  std::vector<std::string> extra_manifests;  // besides those
   std::vector<std::string> tasks = {"gender",      "pitch",    "speaking_speed", "volume",
                                     "noise_level", "duration", "words"};
   std::int64_t max_new_tokens = 64;
   std::int64_t retention_rows = 20;  // dataset rows answered again, to see that they are the same
+  std::int64_t text_questions = 0;   // questions on held-out seed transcripts, for the LLM without sound
+};
+
+// What happens when the scheduler wants the machine back.
+struct PreemptionOptions {
+  std::string signal = "USR1";       // asks to stop, as SIGTERM always does
+  bool requeue = true;               // call scontrol, where there is one
+  std::int64_t margin_seconds = 120; // stop that long before a time limit that the scheduler has told
 };
 
 struct RuntimeOptions {
   std::string backend = "auto";           // auto, local, mpi, nccl
   std::int64_t timeout_seconds = 600;     // how long one exchange may wait for a peer
   std::int64_t threads = 1;               // LibTorch threads a rank
+  std::string bind = "auto";              // ranks to cores, where the launcher has not; or none
 };
 
 struct JobConfig {
   trainer::TrainingOptions training;
   DataOptions data;
   EvaluationOptions evaluation;
+  PreemptionOptions preemption;
   RuntimeOptions runtime;
 
+  [[nodiscard]] std::uint64_t data_seed() const {
+    return data.seed == 0 ? training.seed : data.seed;
+  }
   // Where data generation puts things and training finds them.
   [[nodiscard]] std::filesystem::path speech_folder(const std::string& name) const;
   [[nodiscard]] std::filesystem::path dataset_folder(const std::string& name) const;

@@ -30,6 +30,9 @@ void visit_fields(Visitor& v, JobConfig& c) {
   });
   v.section("data", [&] {
     v.value("folder", c.data.folder);
+    v.value("seed", c.data.seed);
+    v.value("select", c.data.select);
+    v.value("features", t.features);
     v.value("train_manifest", c.data.train_manifest);
     v.value("validation_manifest", c.data.validation_manifest);
     v.section("synthetic", [&] {
@@ -38,6 +41,8 @@ void visit_fields(Visitor& v, JobConfig& c) {
       v.value("validation", c.data.synthetic.validation);
       v.value("held_out", c.data.synthetic.held_out);
       v.value("flite", c.data.synthetic.flite);
+      v.value("robustness", c.data.synthetic.robustness);
+      v.value("train_accents", c.data.synthetic.train_accents);
     });
     v.value("rows_per_shard", c.data.rows_per_shard);
   });
@@ -73,6 +78,16 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("micro_size", t.batch.micro_size);
     v.value("max_text_tokens", t.batch.max_text_tokens);
   });
+  v.section("train", [&] {
+    v.value("what", t.train.what);
+    v.section("lora", [&] {
+      v.value("rank", t.train.lora.rank);
+      v.value("alpha", t.train.lora.alpha);
+      v.value("targets", t.train.lora.targets);
+    });
+    v.value("encoder_layers", t.train.encoder_layers);
+    v.value("start_from", t.train.start_from);
+  });
   v.section("training", [&] {
     v.value("epochs", t.epochs);
     v.value("steps", t.steps);
@@ -90,17 +105,26 @@ void visit_fields(Visitor& v, JobConfig& c) {
   v.section("checkpoint", [&] {
     v.value("every", t.checkpoint.every);
     v.value("keep", t.checkpoint.keep);
+    v.value("keep_every", t.checkpoint.keep_every);
+  });
+  v.section("preemption", [&] {
+    v.value("signal", c.preemption.signal);
+    v.value("requeue", c.preemption.requeue);
+    v.value("margin_seconds", c.preemption.margin_seconds);
   });
   v.section("evaluation", [&] {
     v.value("manifests", c.evaluation.manifests);
+    v.value("extra_manifests", c.evaluation.extra_manifests);
     v.value("tasks", c.evaluation.tasks);
     v.value("max_new_tokens", c.evaluation.max_new_tokens);
     v.value("retention_rows", c.evaluation.retention_rows);
+    v.value("text_questions", c.evaluation.text_questions);
   });
   v.section("runtime", [&] {
     v.value("backend", c.runtime.backend);
     v.value("timeout_seconds", c.runtime.timeout_seconds);
     v.value("threads", c.runtime.threads);
+    v.value("bind", c.runtime.bind);
   });
 }
 

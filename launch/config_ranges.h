@@ -59,8 +59,15 @@ inline void check_ranges(
   zero_or_more("optimizer.clip_norm", t.optimizer.clip_norm);
   zero_or_more("checkpoint.every", static_cast<double>(t.checkpoint.every));
   zero_or_more("checkpoint.keep", static_cast<double>(t.checkpoint.keep));
+  zero_or_more("checkpoint.keep_every", static_cast<double>(t.checkpoint.keep_every));
+  zero_or_more("preemption.margin_seconds", static_cast<double>(c.preemption.margin_seconds));
+  one_or_more("train.lora.rank", t.train.lora.rank);
+  require("train.lora.alpha", t.train.lora.alpha > 0, "more than 0");
+  one_or_more("train.encoder_layers", t.train.encoder_layers);
+  zero_or_more("data.synthetic.robustness", static_cast<double>(c.data.synthetic.robustness));
   one_or_more("evaluation.max_new_tokens", c.evaluation.max_new_tokens);
   zero_or_more("evaluation.retention_rows", static_cast<double>(c.evaluation.retention_rows));
+  zero_or_more("evaluation.text_questions", static_cast<double>(c.evaluation.text_questions));
   const auto one_of = [&](const std::string& key, const std::string& value,
                           const std::vector<std::string>& known) {
     require(key, std::find(known.begin(), known.end(), value) != known.end(),
@@ -69,6 +76,14 @@ inline void check_ranges(
   one_of("models.precision", t.models.precision, {"float32", "bfloat16"});
   one_of("models.device", t.models.device, {"auto", "cpu", "cuda"});
   one_of("pipeline.schedule", t.pipeline.schedule, {"1f1b", "gpipe"});
+  one_of("train.what", t.train.what, {"adapter", "lora", "encoder"});
+  require("train.lora.targets", !t.train.lora.targets.empty(), "one or more of q, k, v");
+  for (const auto& target : t.train.lora.targets) {
+    one_of("train.lora.targets", target, {"q", "k", "v"});
+  }
+  one_of("data.select", c.data.select, {"all", "matching"});
+  one_of("preemption.signal", c.preemption.signal, {"USR1", "USR2", "TERM", "INT", "HUP"});
+  one_of("runtime.bind", c.runtime.bind, {"auto", "none"});
   one_of("runtime.backend", c.runtime.backend, {"auto", "local", "mpi", "nccl"});
   one_or_more("runtime.timeout_seconds", c.runtime.timeout_seconds);
   one_or_more("runtime.threads", c.runtime.threads);

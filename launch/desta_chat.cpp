@@ -33,13 +33,7 @@ void chat(Request request) {
   const launch::JobConfig config = launch::load_config(request.config, request.overrides);
   at::set_num_threads(static_cast<int>(config.runtime.threads));
   if (request.adapter.empty()) {
-    const auto checkpoints = trainer::list_checkpoints(config.training.folder);
-    if (checkpoints.empty()) {
-      throw runtime::ConfigError("{}/checkpoints holds no checkpoint: run launch/quickstart.sh, or "
-                                 "name an adapter.safetensors with --adapter",
-                                 config.training.folder);
-    }
-    request.adapter = (checkpoints.back() / "adapter.safetensors").string();
+    request.adapter = trainer::newest_adapter(config.training.folder).string();
   }
   if (request.dry_run) {
     fmt::print("would ask '{}' about {} with adapter {}\n", request.question, request.audio,

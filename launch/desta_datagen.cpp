@@ -8,12 +8,12 @@
 #include "actors/generator_actor.h"
 #include "actors/work_pool.h"
 #include "datagen/instruction_corpus.h"
-#include "datagen/synthetic_corpus.h"
 #include "launch/measured_manifest.h"
 #include "launch/program.h"
+#include "launch/synthetic_sets.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
-#include "runtime/core/random.h"
+#include "runtime/core/stop_request.h"
 
 namespace {
 
@@ -22,34 +22,10 @@ using launch::Job;
 using launch::JobConfig;
 
 void synthesise(const JobConfig& config) {
-  const auto& counts = config.data.synthetic;
-  struct Part {
-    std::string name;
-    datagen::Split split;
-    std::int64_t count;
-    std::vector<datagen::Voice> voices;
-  };
-  const std::vector<Part> parts = {
-      {"train", datagen::Split::kTrain, counts.train, datagen::voices(datagen::Split::kTrain)},
-      {"validation", datagen::Split::kTrain, counts.validation,
-       datagen::voices(datagen::Split::kTrain)},
-      {"held-out", datagen::Split::kHeldOut, counts.held_out,
-       datagen::voices(datagen::Split::kHeldOut)},
-      {"flite", datagen::Split::kHeldOut, counts.flite, datagen::flite_voices()}};
   datagen::Synthesiser synthesiser;
-  std::uint64_t stream = 0;
-  for (const auto& part : parts) {
-    ++stream;
-    if (part.count == 0) {
-      continue;
-    }
-    runtime::ProgressBar bar("speaking " + part.name, static_cast<std::uint64_t>(part.count));
-    datagen::write_synthetic_corpus(synthesiser,
-                                    {.folder = config.speech_folder(part.name),
-                                     .split = part.split,
-                                     .count = static_cast<std::size_t>(part.count),
-                                     .seed = runtime::mix_seed(config.training.seed, stream),
-                                     .voices = part.voices},
+  for (const auto& set : launch::synthetic_sets(config)) {
+    runtime::ProgressBar bar("speaking " + set.name, set.corpus.count);
+    datagen::write_synthetic_corpus(synthesiser, set.corpus,
                                     [&](std::size_t done, std::size_t) { bar.update(done); });
   }
 }
@@ -71,7 +47,7 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
       row.prompt = prompt;
       row.metadata_json = datagen::metadata_to_json(source.metadata).dump();
       row.generator = generator;
-      row.seed = config.training.seed;
+      row.seed = config.data_seed();
       row.id = datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
                                 row.seed, config.data.decoding.describe());
       rows.push_back(std::move(row));
@@ -80,7 +56,8 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
   return rows;
 }
 
-void generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
+// False when this process was asked to stop meanwhile: what is done is kept.
+bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest,
               std::vector<runtime::ActorRef<actors::GeneratorActor>>& generators) {
   auto rows = plan_rows(config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
@@ -102,7 +79,7 @@ void generate(runtime::ActorSystem& system, const JobConfig& config, const std::
   std::size_t done = 0;
   std::vector<std::vector<datagen::Row>> finished(pieces);
   std::size_t next_to_append = 0;
-  actors::pull_work<std::vector<std::string>>(
+  const bool whole = actors::pull_work<std::vector<std::string>>(
       generators.size(), pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<datagen::TextRequest> requests;
@@ -126,10 +103,12 @@ void generate(runtime::ActorSystem& system, const JobConfig& config, const std::
           dataset.call<&actors::DatasetActor::append>(finished[next_to_append]).get();
           finished[next_to_append++].clear();
         }
-      });
+      },
+      [] { return runtime::stop_is_due(); });
   bar.finish();
   const auto total = dataset.call<&actors::DatasetActor::finish>().get();
   runtime::log().info("{}: {} rows in {}", name, total, config.dataset_folder(name).string());
+  return whole;
 }
 
 // Published answers become rows of the training data as they are.
@@ -201,7 +180,10 @@ void make_data(Job& job) {
           generator.ready().get();
         }
         for (const auto& [name, manifest] : manifests) {
-          generate(system, config, name, manifest, generators);
+          if (!generate(system, config, name, manifest, generators)) {
+            job.preempted = true;
+            return;
+          }
         }
       });
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <set>
 
 #include "actors/evaluator_actor.h"
@@ -12,10 +13,13 @@
 #include "datagen/instruction_corpus.h"
 #include "launch/measured_manifest.h"
 #include "launch/program.h"
+#include "launch/synthetic_sets.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
+#include "runtime/core/stop_request.h"
 #include "trainer/checkpoint.h"
+#include "trainer/text_ability.h"
 
 namespace {
 
@@ -24,20 +28,8 @@ using launch::Job;
 using launch::JobConfig;
 using Evaluators = std::vector<runtime::ActorRef<actors::EvaluatorActor>>;
 
-constexpr std::size_t kPiece = 8;  // clips an evaluator works on at a time
-
-std::string adapter_path(const JobConfig& config, const std::string& given) {
-  if (!given.empty()) {
-    return given;
-  }
-  const auto checkpoints = trainer::list_checkpoints(config.training.folder);
-  if (checkpoints.empty()) {
-    throw runtime::ConfigError("{}/checkpoints holds no checkpoint: train first, or name an "
-                               "adapter.safetensors with --adapter",
-                               config.training.folder);
-  }
-  return (checkpoints.back() / "adapter.safetensors").string();
-}
+constexpr std::size_t kPiece = 8;         // clips an evaluator works on at a time
+constexpr std::uint64_t kTextSeed = 77;  // of the questions on text alone: the same for every model
 
 // "held-out" for speech/held-out/manifest.jsonl, the file's own name for any other.
 std::string set_name(const std::filesystem::path& manifest) {
@@ -46,13 +38,14 @@ std::string set_name(const std::filesystem::path& manifest) {
              : manifest.stem().string();
 }
 
-std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const std::string& name,
-                                                const std::vector<launch::MeasuredRow>& rows) {
+// Nothing when this process was asked to stop meanwhile.
+std::optional<std::vector<trainer::EvaluationRecord>> evaluate(
+    Evaluators& evaluators, const std::string& name, const std::vector<launch::MeasuredRow>& rows) {
   const std::size_t pieces = (rows.size() + kPiece - 1) / kPiece;
   std::vector<std::vector<trainer::EvaluationRecord>> by_piece(pieces);
   runtime::ProgressBar bar("asking about " + name, rows.size());
   std::size_t done = 0;
-  actors::pull_work<std::vector<trainer::EvaluationRecord>>(
+  const bool whole = actors::pull_work<std::vector<trainer::EvaluationRecord>>(
       evaluators.size(), pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<actors::ClipMessage> clips;
@@ -66,12 +59,21 @@ std::vector<trainer::EvaluationRecord> evaluate(Evaluators& evaluators, const st
         by_piece[piece] = std::move(part);
         done = std::min(rows.size(), done + kPiece);
         bar.update(done);
-      });
+      },
+      [] { return runtime::stop_is_due(); });
+  if (!whole) {
+    return std::nullopt;
+  }
   std::vector<trainer::EvaluationRecord> records;  // in the manifest's order
   for (auto& part : by_piece) {
     std::move(part.begin(), part.end(), std::back_inserter(records));
   }
   return records;
+}
+
+// A line of answers.jsonl.
+std::string to_line(const nlohmann::ordered_json& answer) {
+  return answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 // The dataset's responses were written before training. The same LLM, loaded for this evaluation,
@@ -111,22 +113,44 @@ nlohmann::ordered_json retention(const JobConfig& config, Evaluators& evaluators
   return {{"same", same}, {"n", ids.size()}};
 }
 
+// What the LLM can do with text alone, and the lines that its answers make in answers.jsonl.
+nlohmann::ordered_json text_ability(const JobConfig& config, Evaluators& evaluators,
+                                    std::string& lines) {
+  const auto records = trainer::ask_text_questions(
+      config.evaluation.text_questions, kTextSeed, [&](const std::vector<std::string>& turns) {
+        return evaluators.front().call<&actors::EvaluatorActor::answer_greedily>(turns).get();
+      });
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    right += records[i].right ? 1 : 0;
+    lines += to_line({{"set", "text"},
+                      {"task", records[i].kind},
+                      {"audio", fmt::format("scene {}", i)},
+                      {"question", records[i].question},
+                      {"label", records[i].expected},
+                      {"answer", records[i].answer},
+                      {"right", records[i].right}});
+  }
+  const double share = static_cast<double>(right) / static_cast<double>(records.size());
+  runtime::log().info("text alone: {} of {} questions are answered right ({:.1f}%)", right,
+                      records.size(), 100 * share);
+  return {{"accuracy", share}, {"right", right}, {"n", records.size()}};
+}
+
 // One object a line: every question of a set with all its answers.
 std::string answer_lines(const std::string& set,
                          const std::vector<trainer::EvaluationRecord>& records) {
   std::string lines;
   for (const auto& record : records) {
-    lines += nlohmann::ordered_json({{"set", set},
-                                     {"task", record.task},
-                                     {"audio", record.audio},
-                                     {"question", record.question},
-                                     {"label", record.label},
-                                     {"answer", record.speech},
-                                     {"right", trainer::is_right(record, record.speech)},
-                                     {"transcription_only", record.transcription_only},
-                                     {"ceiling", record.ceiling}})
-                 .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
-             "\n";
+    lines += to_line({{"set", set},
+                      {"task", record.task},
+                      {"audio", record.audio},
+                      {"question", record.question},
+                      {"label", record.label},
+                      {"answer", record.speech},
+                      {"right", trainer::is_right(record, record.speech)},
+                      {"transcription_only", record.transcription_only},
+                      {"ceiling", record.ceiling}});
   }
   return lines;
 }
@@ -154,14 +178,14 @@ void run(Job& job, const std::string& given_adapter) {
   JobConfig& config = job.config;
   std::vector<std::string> manifests = config.evaluation.manifests;
   if (manifests.empty() && config.data.synthetic.enabled) {
-    const auto add = [&](const char* name, std::int64_t clips) {
-      if (clips > 0) {
-        manifests.push_back((config.speech_folder(name) / "manifest.jsonl").string());
+    for (const auto& set : launch::synthetic_sets(config)) {
+      if (set.held_out) {
+        manifests.push_back((config.speech_folder(set.name) / "manifest.jsonl").string());
       }
-    };
-    add("held-out", config.data.synthetic.held_out);
-    add("flite", config.data.synthetic.flite);
+    }
   }
+  const auto& extra = config.evaluation.extra_manifests;
+  manifests.insert(manifests.end(), extra.begin(), extra.end());
   if (manifests.empty()) {
     throw runtime::ConfigError("evaluation.manifests is empty: name at least one manifest");
   }
@@ -173,7 +197,9 @@ void run(Job& job, const std::string& given_adapter) {
                                  set_name(manifest), manifest);
     }
   }
-  const std::string adapter = adapter_path(config, given_adapter);
+  const std::string adapter = given_adapter.empty()
+                                  ? trainer::newest_adapter(config.training.folder).string()
+                                  : given_adapter;
   if (job.dry_run && job.mpi.rank() != 0) {
     return;
   }
@@ -213,7 +239,12 @@ void run(Job& job, const std::string& given_adapter) {
           const std::string name = set_name(manifest);
           const auto rows =
               launch::measure_manifest(system, name, manifest, config.data.thresholds);
-          const auto records = evaluate(evaluators, name, rows);
+          const auto asked = evaluate(evaluators, name, rows);
+          if (!asked.has_value()) {
+            job.preempted = true;
+            return;
+          }
+          const auto& records = *asked;
           const auto summary = trainer::summarise(records);
           tables += summary.to_text("Held-out set: " + name);
           answers += answer_lines(name, records);
@@ -230,6 +261,9 @@ void run(Job& job, const std::string& given_adapter) {
         if (config.evaluation.retention_rows > 0 &&
             std::filesystem::exists(config.dataset_folder("train"))) {
           report["retention"] = retention(config, evaluators);
+        }
+        if (config.evaluation.text_questions > 0) {
+          report["text"] = text_ability(config, evaluators, answers);
         }
         const std::filesystem::path folder = config.training.folder;
         const auto path = folder / "evaluation.json";

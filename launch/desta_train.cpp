@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "actors/coordinator.h"
+#include "launch/measured_manifest.h"
 #include "launch/program.h"
 #include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"
@@ -24,19 +25,21 @@ void print_plan(const TrainingOptions& options) {
   const std::int64_t bytes = options.models.precision == "float32" ? 4 : 2;
   fmt::print("{} stages x {} replicas = {} ranks\n", options.pipeline.stages, options.replicas,
              options.pipeline.stages * options.replicas);
+  const auto learning = desta::trainer::learning_stages(parts);
   std::vector<desta::trainer::StageCost> costs;
   for (const auto& part : parts) {
     fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n", part.stage,
                part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
-    const bool learns = part.stage >= desta::trainer::adapter_stage(parts);
-    costs.push_back({part.work * (learns ? 0.5 : 1.0), learns ? part.work * 0.5 : 0.0});
+    const bool backward = part.has_backward();
+    costs.push_back({part.work * (backward ? 0.5 : 1.0), backward ? part.work * 0.5 : 0.0});
   }
   const std::int64_t microbatches =
       options.batch.global_size / options.batch.micro_size / options.replicas;
   const auto schedule = desta::trainer::training_schedule(
       options.pipeline.schedule, {.stages = options.pipeline.stages,
                                   .microbatches = microbatches,
-                                  .adapter_stage = desta::trainer::adapter_stage(parts)});
+                                  .first_backward = learning.front(),
+                                  .learning = learning});
   const auto simulation = desta::trainer::simulate(schedule, costs);
   fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
              options.pipeline.schedule, microbatches, 100 * simulation.bubble());
@@ -78,12 +81,16 @@ void train(Job& job) {
   const TrainingOptions& options = job.config.training;
   // A plan may be made anywhere, for the ranks that the configuration asks for.
   const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
-  desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size());
+  desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size(),
+                               job.environment.ranks_option());
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       print_plan(options);
     }
     return;
+  }
+  if (job.mpi.rank() == 0) {
+    desta::runtime::log().info("run folder {}", options.folder);  // read by launch/supervise.sh
   }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
@@ -91,6 +98,9 @@ void train(Job& job) {
   desta::trainer::Links links =
       desta::trainer::make_links(*worlds.host, options, worlds.gpu.get());
   TrainingOptions shared = options;
+  if (job.config.data.select == "matching") {
+    shared.selection = desta::launch::row_selection(job.config);
+  }
   desta::launch::run_actors(
       job,
       [&](desta::runtime::ActorSystem& system) {
@@ -101,7 +111,7 @@ void train(Job& job) {
         desta::runtime::write_file_atomically(
             std::filesystem::path(options.folder) / "config.yaml",
             desta::launch::to_yaml(job.config));
-        desta::actors::Coordinator(system, options).run();
+        job.preempted = !desta::actors::Coordinator(system, shared).run();
       });
 }
 

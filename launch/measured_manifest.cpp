@@ -68,6 +68,14 @@ std::string generator_name(const JobConfig& config) {
   return fmt::format("{}@{}", llm, models::model_fingerprint(llm));
 }
 
+datagen::RowSelection row_selection(const JobConfig& config) {
+  return {.seeds = seed_options(config),
+          .prompts = config.data.prompts,
+          .generator = generator_name(config),
+          .seed = config.data_seed(),
+          .decoding = config.data.decoding.describe()};
+}
+
 datagen::SeedOptions seed_options(const JobConfig& config) {
   datagen::SeedOptions options;
   options.attributes = config.data.attributes;

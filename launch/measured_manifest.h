@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "datagen/metadata.h"
+#include "datagen/row_selection.h"
 #include "datagen/seed_transcript.h"
 #include "launch/config.h"
 #include "runtime/actor/actor_system.h"
@@ -30,5 +31,8 @@ struct MeasuredRow {
 
 // Seed options of the configuration.
 [[nodiscard]] datagen::SeedOptions seed_options(const JobConfig& config);
+
+// The rows that desta-datagen makes with this configuration. Throws ModelError.
+[[nodiscard]] datagen::RowSelection row_selection(const JobConfig& config);
 
 }  // namespace desta::launch

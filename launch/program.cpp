@@ -3,13 +3,20 @@
 #include <ATen/Parallel.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "desta_version.h"
+#include "launch/job_layout.h"
+#include "launch/preemption.h"
 #include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"
 #include "runtime/core/log.h"
+#include "runtime/core/stop_request.h"
+#include "runtime/core/wire.h"
 #include "runtime/transport/mpi_transport.h"
 
 namespace desta::launch {
@@ -19,7 +26,8 @@ namespace {
 // ranks is said by the first alone: the others give it time to end them.
 int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
   if (mpi.rank() != 0) {
-    std::this_thread::sleep_for(std::chrono::seconds(1));
+    std::signal(SIGTERM, SIG_DFL);  // mpirun's, a second after the first rank has gone
+    std::this_thread::sleep_for(std::chrono::seconds(3));
   }
   runtime::log().error("{}", message);
   if (mpi.size() > 1) {
@@ -41,6 +49,60 @@ void report_blas(const runtime::MpiEnvironment& mpi) {
   }
 }
 
+// What is done once in a job before its body. Pins this rank, so before there are threads.
+void start(Job& job) {
+  check_all_ranks_are_here(job.environment, job.mpi.size());
+  install_stop_signals(job.config.preemption);
+  if (job.mpi.rank() == 0) {
+    job.environment.end_time = find_end_time(job.environment);
+    watch_time_limit(job.environment,
+                     std::chrono::seconds(job.config.preemption.margin_seconds));
+  }
+  const auto seats = take_seats(job.mpi, job.environment, job.config.runtime);
+  if (job.mpi.rank() == 0) {
+    for (const auto& line : describe_layout(job.environment, seats)) {
+      runtime::log().info("{}", line);
+    }
+  }
+}
+
+// Why the job has stopped before its end; empty when it has not. Collective: the wish may have
+// reached any rank.
+std::string find_stop_reason(const Job& job) {
+  bool preempted = false;
+  std::string reason;
+  const auto parts =
+      job.mpi.all_gather(runtime::pack(std::pair(job.preempted, runtime::stop_reason())));
+  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
+    const auto [stopped, why] = runtime::unpack<std::pair<bool, std::string>>(parts[rank]);
+    preempted = preempted || stopped;
+    if (reason.empty() && !why.empty()) {
+      reason = rank == 0 ? why : fmt::format("{} on rank {}", why, rank);
+    }
+  }
+  return !preempted ? "" : reason.empty() ? "as asked" : reason;
+}
+
+int run_body(Job& job, const std::function<void(Job&)>& body) {
+  // Signals are heard on every rank, but one speaks.
+  std::optional<StopNotice> notice;
+  if (job.mpi.rank() == 0) {
+    notice.emplace();
+  }
+  body(job);
+  const std::string reason = find_stop_reason(job);
+  if (reason.empty()) {
+    return runtime::kExitOk;
+  }
+  if (job.mpi.rank() == 0) {
+    notice->say(reason);
+    // While the other ranks wait for this one in MPI_Finalize: mpirun ends them all when one leaves
+    // with this code.
+    requeue_job(job.environment, job.config.preemption);
+  }
+  return runtime::kExitRequeue;
+}
+
 }  // namespace
 
 Program::Program(std::string name, std::string what) : app_(name + ": " + what, name) {
@@ -59,23 +121,29 @@ int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
   } catch (const CLI::ParseError& error) {
     return app_.exit(error) == 0 ? runtime::kExitOk : runtime::kExitBadInput;
   }
+  const JobEnvironment environment = read_job_environment();
+  if (!dry_run_) {
+    install_stop_signals({});  // until the configuration is read
+  }
   models::keep_freed_memory();
   runtime::MpiEnvironment mpi(&argc, &argv);
   runtime::init_logging(mpi.rank());
   try {
-    Job job{load_config(config_path_, overrides_), mpi, dry_run_};
-    at::set_num_threads(static_cast<int>(job.config.runtime.threads));
+    Job job{load_config(config_path_, overrides_), mpi, environment, dry_run_};
     job.config.training.models.local_rank = mpi.local_rank();
-    if (!dry_run_) {
-      report_blas(mpi);
+    if (dry_run_) {
+      body(job);
+      return runtime::kExitOk;
     }
-    body(job);
+    start(job);
+    at::set_num_threads(static_cast<int>(job.config.runtime.threads));
+    report_blas(mpi);
+    return run_body(job, body);
   } catch (const runtime::Error& error) {
     return fail(mpi, error.what(), runtime::exit_code(error.kind()));
   } catch (const std::exception& error) {
     return fail(mpi, error.what(), runtime::kExitFailure);
   }
-  return runtime::kExitOk;
 }
 
 void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& provide,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launch/config.h"
+#include "launch/job_environment.h"
 #include "runtime/actor/actor_system.h"
 #include "runtime/collectives/communicator.h"
 #include "runtime/transport/mpi_environment.h"
@@ -18,7 +19,11 @@ namespace desta::launch {
 struct Job {
   JobConfig config;
   runtime::MpiEnvironment& mpi;
+  JobEnvironment environment;
   bool dry_run = false;
+  // Set by the body when it has stopped before its end, with all in order, because it was asked to
+  // (runtime/core/stop_request.h): the program then asks the scheduler for another go and returns 75.
+  bool preempted = false;
 };
 
 class Program {
@@ -29,7 +34,8 @@ class Program {
   [[nodiscard]] CLI::App& app() { return app_; }
 
   // Parses the command line, starts the rank, runs `body` and returns the exit code. An error of the
-  // body is one line; in a job of several ranks it ends them all with the same exit code.
+  // body is one line; in a job of several ranks it ends them all with the same exit code. Signals and
+  // the time limit ask the body to stop; when any rank has set `preempted`, the job is requeued.
   int run(int argc, char** argv, const std::function<void(Job&)>& body);
 
  private:

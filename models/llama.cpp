@@ -41,7 +41,8 @@ Tensor rotary_inverse_frequencies(const LlamaConfig& config) {
   return frequencies;
 }
 
-LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source)
+LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source,
+                       const Lora* lora)
     : heads_(config.num_heads), kv_heads_(config.num_kv_heads), eps_(config.rms_norm_eps) {
   const std::string prefix = fmt::format("model.layers.{}.", index);
   const auto hidden = config.hidden_size;
@@ -49,9 +50,14 @@ LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSour
   const auto query_size = config.num_heads * config.head_dim;
   const auto kv_size = config.num_kv_heads * config.head_dim;
   input_norm_ = source.get(prefix + "input_layernorm.weight", {hidden});
-  query_ = source.get(prefix + "self_attn.q_proj.weight", {query_size, hidden});
-  key_ = source.get(prefix + "self_attn.k_proj.weight", {kv_size, hidden});
-  value_ = source.get(prefix + "self_attn.v_proj.weight", {kv_size, hidden});
+  const auto projection = [&](const std::string& target, std::int64_t out) {
+    Tensor weight = source.get(prefix + "self_attn." + target + "_proj.weight", {out, hidden});
+    return lora == nullptr ? LoraLinear(std::move(weight), {}, {}, 0)
+                           : lora->around(std::move(weight), index, target);
+  };
+  query_ = projection("q", query_size);
+  key_ = projection("k", kv_size);
+  value_ = projection("v", kv_size);
   output_ = source.get(prefix + "self_attn.o_proj.weight", {hidden, query_size});
   post_norm_ = source.get(prefix + "post_attention_layernorm.weight", {hidden});
   gate_ = source.get(prefix + "mlp.gate_proj.weight", {inner, hidden});
@@ -62,9 +68,9 @@ LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSour
 Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
                            KvCache* cache, std::int64_t cache_layer) const {
   const Tensor normed = rms_norm(hidden, input_norm_, eps_);
-  const Tensor q = rotate(split_heads(at::linear(normed, query_), heads_), rotary.cos, rotary.sin);
-  Tensor k = rotate(split_heads(at::linear(normed, key_), kv_heads_), rotary.cos, rotary.sin);
-  Tensor v = split_heads(at::linear(normed, value_), kv_heads_);
+  const Tensor q = rotate(split_heads(query_(normed), heads_), rotary.cos, rotary.sin);
+  Tensor k = rotate(split_heads(key_(normed), kv_heads_), rotary.cos, rotary.sin);
+  Tensor v = split_heads(value_(normed), kv_heads_);
   if (cache != nullptr) {
     std::tie(k, v) = cache->append(cache_layer, k, v);
   }
@@ -74,7 +80,7 @@ Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Ten
   return attended + at::linear(gated, down_);
 }
 
-Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source)
+Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source, const Lora* lora)
     : config_(std::move(config)), part_(part) {
   const std::vector<std::int64_t> table = {config_.vocab_size, config_.hidden_size};
   const bool tied_head = part_.head && config_.tie_word_embeddings;
@@ -83,7 +89,7 @@ Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source)
     options_ = embedding_.options();
   }
   for (auto i = part_.first_layer; i < part_.end_layer; ++i) {
-    layers_.emplace_back(config_, i, source);
+    layers_.emplace_back(config_, i, source, lora);
     options_ = layers_.back().options();
   }
   if (part_.head) {

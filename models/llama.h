@@ -11,6 +11,7 @@
 
 #include "models/language_model.h"
 #include "models/llama_config.h"
+#include "models/lora.h"
 #include "models/tensor_source.h"
 
 namespace desta::models {
@@ -32,20 +33,22 @@ struct Rotary {
 
 class LlamaLayer {
  public:
-  LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source);
+  // `lora`: updates of its projections, or null.
+  LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source, const Lora* lora);
 
   // hidden [batch, time, hidden] -> the same shape. With a cache, keys and values are appended to
   // its layer `cache_layer`, and `bias` covers the cached positions as well.
   [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
                                KvCache* cache = nullptr, std::int64_t cache_layer = 0) const;
 
-  [[nodiscard]] at::TensorOptions options() const { return query_.options(); }
+  [[nodiscard]] at::TensorOptions options() const { return output_.options(); }
 
  private:
   std::int64_t heads_;
   std::int64_t kv_heads_;
   double eps_;
-  Tensor input_norm_, query_, key_, value_, output_, post_norm_, gate_, up_, down_;
+  LoraLinear query_, key_, value_;
+  Tensor input_norm_, output_, post_norm_, gate_, up_, down_;
 };
 
 // A contiguous run of a Llama: what one pipeline stage holds.
@@ -62,8 +65,8 @@ struct LlamaPart {
 
 class Llama final : public LanguageModel {
  public:
-  // Asks `source` for the tensors of `part` only.
-  Llama(LlamaConfig config, LlamaPart part, TensorSource& source);
+  // Asks `source` for the tensors of `part` only. `lora`: updates of its layers, or null.
+  Llama(LlamaConfig config, LlamaPart part, TensorSource& source, const Lora* lora = nullptr);
 
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] const LlamaPart& part() const { return part_; }

@@ -33,6 +33,22 @@ class MapSource final : public TensorSource {
   const TensorMap& tensors_;
 };
 
+// Hands out the tensors of a map, and of another source what the map lacks.
+class OverlaySource final : public TensorSource {
+ public:
+  OverlaySource(const TensorMap& tensors, TensorSource& below) : map_(tensors), below_(below) {}
+  Tensor get(const std::string& name, at::IntArrayRef shape) override {
+    return map_.contains(name) ? map_.get(name, shape) : below_.get(name, shape);
+  }
+  bool contains(const std::string& name) const override {
+    return map_.contains(name) || below_.contains(name);
+  }
+
+ private:
+  MapSource map_;
+  TensorSource& below_;
+};
+
 // Draws a new parameter at each request and keeps it in `tensors`: normal with standard deviation
 // `deviation` for matrices, ones for `*norm*.weight`, zeros for biases; the convention of GPT-2
 // (Radford et al. 2019), which Llama and Whisper code bases share.

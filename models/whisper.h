@@ -18,7 +18,13 @@ namespace desta::models {
 struct Linear {
   Tensor weight;  // [out, in]
   Tensor bias;    // [out], or undefined
-  [[nodiscard]] Tensor operator()(const Tensor& x) const { return at::linear(x, weight, bias); }
+  // In x's type; weights that learn are kept in float32.
+  [[nodiscard]] Tensor operator()(const Tensor& x) const {
+    const auto type = x.scalar_type();
+    return weight.scalar_type() == type
+               ? at::linear(x, weight, bias)
+               : at::linear(x, weight.to(type), bias.defined() ? bias.to(type) : bias);
+  }
 };
 
 struct Norm {
@@ -26,7 +32,9 @@ struct Norm {
   Tensor bias;
   double eps = 1e-5;
   [[nodiscard]] Tensor operator()(const Tensor& x) const {
-    return layer_norm(x, weight, bias, eps);
+    const auto type = x.scalar_type();
+    return weight.scalar_type() == type ? layer_norm(x, weight, bias, eps)
+                                        : layer_norm(x, weight.to(type), bias.to(type), eps);
   }
 };
 

@@ -11,36 +11,48 @@
 namespace desta::trainer {
 
 BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
-                         const BatchOptions& options, std::int64_t queries, std::uint64_t seed)
+                         const BatchOptions& options, std::int64_t queries, std::uint64_t seed,
+                         const std::optional<datagen::RowSelection>& selection)
     : dataset_(datagen::Dataset::open(dataset)),
       tokenizer_(&tokenizer),
       format_(tokenizer),
       options_(options),
       queries_(queries),
       seed_(seed) {
-  if (static_cast<std::int64_t>(dataset_.size()) < options_.global_size) {
-    throw runtime::ConfigError("{}: {} rows are fewer than batch.global_size ({}); make "
-                               "more data or a smaller batch",
-                               dataset.string(), dataset_.size(), options_.global_size);
+  if (selection.has_value()) {
+    rows_ = datagen::matching_rows(dataset_, *selection);
+  } else {
+    rows_.resize(dataset_.size());
+    std::iota(rows_.begin(), rows_.end(), 0);
+  }
+  if (static_cast<std::int64_t>(rows()) < options_.global_size) {
+    throw runtime::ConfigError(
+        "{}: {} rows{} are fewer than batch.global_size ({}); make more data or a smaller batch",
+        dataset.string(), rows(),
+        selection.has_value()
+            ? fmt::format(" of {} that this configuration would make (data.select: matching)",
+                          dataset_.size())
+            : "",
+        options_.global_size);
   }
 }
 
 std::uint64_t BatchLoader::fingerprint() const {
   std::uint64_t hash = 0;
-  for (std::size_t i = 0; i < dataset_.size(); ++i) {
-    hash = runtime::hash64(dataset_.id(i), hash);
+  for (std::size_t i = 0; i < rows(); ++i) {
+    hash = runtime::hash64(dataset_.id(rows_[i]), hash);
   }
   return hash;
 }
 
 std::int64_t BatchLoader::steps_per_epoch() const {
-  return static_cast<std::int64_t>(dataset_.size()) / options_.global_size;
+  return static_cast<std::int64_t>(rows()) / options_.global_size;
 }
 
 std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int64_t index) const {
   const std::int64_t epoch = step / steps_per_epoch();
   if (epoch != order_epoch_) {
-    order_.resize(dataset_.size());
+    order_.resize(rows());
     std::iota(order_.begin(), order_.end(), 0);
     runtime::Random random(runtime::mix_seed(seed_, static_cast<std::uint64_t>(epoch)));
     random.shuffle(order_);
@@ -53,14 +65,13 @@ std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int6
 }
 
 std::int64_t BatchLoader::ordered_microbatches() const {
-  const auto rows = static_cast<std::int64_t>(dataset_.size());
-  return (rows + options_.micro_size - 1) / options_.micro_size;
+  return (static_cast<std::int64_t>(rows()) + options_.micro_size - 1) / options_.micro_size;
 }
 
 std::vector<std::size_t> BatchLoader::ordered_rows(std::int64_t index) const {
   const auto begin = static_cast<std::size_t>(index * options_.micro_size);
   const auto end =
-      std::min(dataset_.size(), begin + static_cast<std::size_t>(options_.micro_size));
+      std::min(this->rows(), begin + static_cast<std::size_t>(options_.micro_size));
   std::vector<std::size_t> rows(end - begin);
   std::iota(rows.begin(), rows.end(), begin);
   return rows;
@@ -78,7 +89,7 @@ const Sample& BatchLoader::sample(std::size_t index) const {
 }
 
 Sample BatchLoader::read_sample(std::size_t index) const {
-  const datagen::Row row = dataset_.row(index);
+  const datagen::Row row = dataset_.row(rows_[index]);
   Sample sample;
   sample.audio_filepath = row.audio_filepath;
   sample.prompt = models::speech_prompt(format_, *tokenizer_, "", row.transcription, row.prompt);
@@ -131,7 +142,7 @@ at::Tensor BatchLoader::audio(const std::vector<std::size_t>& rows,
   std::vector<at::Tensor> mels;
   const double seconds = 0.01 * static_cast<double>(log_mel.frames());
   for (const auto row : rows) {
-    const auto wave = datagen::read_audio(dataset_.row(row).audio_filepath, seconds);
+    const auto wave = datagen::read_audio(audio_path(row), seconds);
     mels.push_back(log_mel(wave.samples));
   }
   return at::stack(mels);

@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "datagen/dataset.h"
+#include "datagen/row_selection.h"
 #include "models/chat_format.h"
 #include "models/log_mel.h"
 #include "models/tokenizer.h"
@@ -39,10 +41,12 @@ class BatchLoader {
  public:
   // `queries`: speech vectors a sample. Throws ConfigError when the dataset has fewer rows than one
   // global batch, DataError for a damaged dataset.
+  // With a `selection`, the rows that it matches are the dataset.
   BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
-              const BatchOptions& options, std::int64_t queries, std::uint64_t seed);
+              const BatchOptions& options, std::int64_t queries, std::uint64_t seed,
+              const std::optional<datagen::RowSelection>& selection = std::nullopt);
 
-  [[nodiscard]] std::size_t rows() const { return dataset_.size(); }
+  [[nodiscard]] std::size_t rows() const { return rows_.size(); }
   // Hash of the rows' ids in their order: another number means other data.
   [[nodiscard]] std::uint64_t fingerprint() const;
   [[nodiscard]] std::int64_t steps_per_epoch() const;
@@ -64,6 +68,9 @@ class BatchLoader {
   // Throws DataError naming the file.
   [[nodiscard]] at::Tensor audio(const std::vector<std::size_t>& rows,
                                  const models::LogMel& log_mel) const;
+  [[nodiscard]] std::string audio_path(std::size_t row) const {
+    return dataset_.row(rows_[row]).audio_filepath;
+  }
   // Response tokens of all microbatches of a step: what the summed loss is divided by.
   [[nodiscard]] std::int64_t response_tokens(std::int64_t step) const;
 
@@ -71,6 +78,7 @@ class BatchLoader {
   [[nodiscard]] Sample read_sample(std::size_t row) const;
 
   datagen::Dataset dataset_;
+  std::vector<std::size_t> rows_;  // of the dataset, by our numbers
   const models::Tokenizer* tokenizer_;
   models::ChatFormat format_;
   BatchOptions options_;

@@ -1,6 +1,7 @@
 #include "trainer/executor.h"
 
 #include <chrono>
+#include <cmath>
 #include <map>
 
 #include "models/torch_util.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr std::int64_t kMaximumDims = 6;
 constexpr int kForwardTag = 1;
 constexpr int kBackwardTag = 2;
+constexpr int kNormTag = 3;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -73,6 +75,31 @@ void Executor::finish_sends() {
   pending_.clear();
 }
 
+double Executor::whole_norm(double own) {
+  const auto& learning = links_.learning;
+  if (learning.size() < 2) {
+    return own;
+  }
+  runtime::Communicator& pipeline = *links_.pipeline;
+  const int root = static_cast<int>(learning.front());
+  double norm = own;
+  if (pipeline.rank() != root) {
+    pipeline.send(&norm, sizeof(norm), root, kNormTag);
+    pipeline.receive(&norm, sizeof(norm), root, kNormTag);
+    return norm;
+  }
+  double squares = own * own;
+  for (std::size_t i = 1; i < learning.size(); ++i) {
+    pipeline.receive(&norm, sizeof(norm), static_cast<int>(learning[i]), kNormTag);
+    squares += norm * norm;
+  }
+  norm = std::sqrt(squares);
+  for (std::size_t i = 1; i < learning.size(); ++i) {
+    pipeline.send(&norm, sizeof(norm), static_cast<int>(learning[i]), kNormTag);
+  }
+  return norm;
+}
+
 StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
   const auto start = std::chrono::steady_clock::now();
   const int before = static_cast<int>(stage_.part().stage) - 1;
@@ -81,8 +108,8 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
   StageReport report;
   std::map<std::int64_t, Activations> inputs;
   std::map<std::int64_t, Activations> outputs;
-  std::map<std::int64_t, Tensor> gradients;        // from behind, by microbatch
-  std::map<std::int64_t, Tensor> input_gradients;  // for the stage before
+  std::map<std::int64_t, Activations> gradients;        // from behind, by microbatch
+  std::map<std::int64_t, Activations> input_gradients;  // for the stage before
   for (const auto& action : table) {
     const auto m = action.microbatch;
     const auto began = std::chrono::steady_clock::now();
@@ -105,7 +132,7 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
         outputs.erase(m);
         break;
       case Op::kReceiveBackward:
-        gradients[m] = receive(behind, kBackwardTag).front();
+        gradients[m] = receive(behind, kBackwardTag);
         break;
       case Op::kBackward:
         input_gradients[m] = stage_.backward(m, gradients[m]);
@@ -113,14 +140,14 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendBackward:
-        send({input_gradients[m]}, before, kBackwardTag);
+        send(input_gradients[m], before, kBackwardTag);
         input_gradients.erase(m);
         break;
       case Op::kReduce:
         trial_->reduce(*links_.replicas);
         break;
       case Op::kStep: {
-        const auto step = trial_->finish_step();
+        const auto step = trial_->finish_step(whole_norm(trial_->gradient_norm()));
         report.gradient_norm = step.gradient_norm;
         report.learning_rate = step.learning_rate;
         report.skipped = step.skipped;

@@ -8,6 +8,7 @@
 
 #include "runtime/collectives/communicator.h"
 #include "runtime/telemetry/trace.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/schedule.h"
 #include "trainer/stage.h"
 
@@ -18,6 +19,7 @@ namespace desta::trainer {
 struct Links {
   std::unique_ptr<runtime::Communicator> pipeline;  // over host memory
   std::unique_ptr<runtime::Communicator> replicas;
+  std::vector<std::int64_t> learning;               // stages on which the trial learns
 };
 
 // What one stage has to say of one step.
@@ -28,12 +30,14 @@ struct StageReport {
   double gradient_norm = 0;     // adapter's stage only
   double learning_rate = 0;
   bool skipped = false;
+  bool stop_is_due = false;     // this process was asked to stop (runtime/core/stop_request.h)
+  std::vector<SaveOutcome> saves;  // checkpoints that were finished since the last report
   double busy_seconds = 0;      // in forward and backward passes and the optimiser
   double seconds = 0;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, busy_seconds,
-            seconds);
+    archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, stop_is_due, saves,
+            busy_seconds, seconds);
   }
 };
 
@@ -47,7 +51,7 @@ struct StepPlan {
 
 class Executor {
  public:
-  // `trial` is null except on the adapter's stage. All must outlive the executor. `device`: where the
+  // `trial` is null where nothing learns. All must outlive the executor. `device`: where the
   // stage computes; what crosses to another stage goes through host memory.
   Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
            const BatchLoader* validation, runtime::Trace& trace, at::Device device);
@@ -59,6 +63,8 @@ class Executor {
   void send(const std::vector<Tensor>& tensors, int peer, int tag);
   std::vector<Tensor> receive(int peer, int tag);
   void finish_sends();
+  // Of the gradients of all stages on which the trial learns; they exchange their own.
+  [[nodiscard]] double whole_norm(double own);
 
   Stage& stage_;
   Trial* trial_;

@@ -20,10 +20,11 @@ double learning_rate_at(const OptimizerOptions& options, std::int64_t step, std:
 AdamW::AdamW(OptimizerOptions options, const at::Tensor& values)
     : options_(options), first_(at::zeros_like(values)), second_(at::zeros_like(values)) {}
 
-AdamW::Update AdamW::apply(at::Tensor& values, at::Tensor& gradients, double learning_rate) {
+AdamW::Update AdamW::apply(at::Tensor& values, at::Tensor& gradients, double learning_rate,
+                           double norm) {
   const at::NoGradGuard no_grad;
   Update update;
-  update.gradient_norm = at::norm(gradients).item<double>();
+  update.gradient_norm = norm;
   if (!std::isfinite(update.gradient_norm)) {
     update.skipped = true;
     return update;

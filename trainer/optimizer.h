@@ -33,10 +33,13 @@ class AdamW {
     bool skipped = false;  // the gradient was not finite: nothing has changed
   };
   // One update of `values` by `gradients` (both flat; gradients are scaled in place by clipping).
-  Update apply(at::Tensor& values, at::Tensor& gradients, double learning_rate);
+  // `norm`: of the whole gradient, of which these may be a part.
+  Update apply(at::Tensor& values, at::Tensor& gradients, double learning_rate, double norm);
 
   [[nodiscard]] at::Tensor& first_moment() { return first_; }
   [[nodiscard]] at::Tensor& second_moment() { return second_; }
+  [[nodiscard]] const at::Tensor& first_moment() const { return first_; }
+  [[nodiscard]] const at::Tensor& second_moment() const { return second_; }
   // Updates applied so far (skipped ones do not count): the bias correction's clock.
   [[nodiscard]] std::int64_t updates() const { return updates_; }
   void set_updates(std::int64_t updates) { updates_ = updates; }

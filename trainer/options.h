@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "datagen/row_selection.h"
 #include "trainer/optimizer.h"
 
 namespace desta::trainer {
@@ -37,8 +39,26 @@ struct BatchOptions {
 };
 
 struct CheckpointOptions {
-  std::int64_t every = 500;  // steps; 0: only at the end
-  std::int64_t keep = 3;     // the newest ones; 0: all
+  std::int64_t every = 500;     // steps; 0: only at the end
+  std::int64_t keep = 3;        // the newest ones; 0: all
+  std::int64_t keep_every = 0;  // those of steps that this divides stay for good; 0: none
+};
+
+// Low-rank updates beside the LLM's attention projections (Hu et al. 2021): W x + alpha/rank B A x.
+struct LoraOptions {
+  std::int64_t rank = 8;    // Hu et al.'s setting for GPT-3
+  double alpha = 16;        // twice the rank, as peft's examples have it
+  std::vector<std::string> targets = {"q", "k", "v"};  // projections
+};
+
+// What learns.
+struct TrainOptions {
+  std::string what = "adapter";       // alone; "lora": and low-rank updates of the LLM; "encoder": and
+                                      // Whisper's topmost layers that are read
+  LoraOptions lora;
+  std::int64_t encoder_layers = 1;    // how many of them
+  std::string start_from = "";        // a checkpoint folder whose parameters to start from; a run's
+                                      // folder: its newest checkpoint
 };
 
 struct TrainingOptions {
@@ -46,8 +66,10 @@ struct TrainingOptions {
   std::uint64_t seed = 1;
   ModelOptions models;
   AdapterOptions adapter;
+  TrainOptions train;
   std::string dataset = "data/dataset";        // HDF5 shards to learn from
   std::string validation = "";                 // HDF5 shards for the loss on held-out rows
+  std::optional<datagen::RowSelection> selection = std::nullopt;  // which of their rows; none: all
   PipelineOptions pipeline;
   std::int64_t replicas = 1;
   BatchOptions batch;
@@ -57,6 +79,7 @@ struct TrainingOptions {
   CheckpointOptions checkpoint;
   std::int64_t validate_every = 500;  // steps; 0: never
   bool trace = false;
+  std::string features = "";                   // folder that keeps what Whisper's frozen layers made; "": none
 };
 
 }  // namespace desta::trainer

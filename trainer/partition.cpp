@@ -45,21 +45,22 @@ std::vector<Unit> list_units(const ModelShapes& shapes) {
   const auto front = 3 * w.d_model * (w.mel_bins + w.d_model);
   units.push_back({UnitKind::kEncoderFront, 0, frozen_work(front, frames, false),
                    front + frames * w.d_model});
-  const auto last = *std::max_element(shapes.adapter.taps.begin(), shapes.adapter.taps.end());
-  for (std::int64_t i = 0; i <= last; ++i) {
+  for (std::int64_t i = 0; i < shapes.read_layers(); ++i) {
     const auto parameters = w.encoder_layer_parameters();
+    const bool learns = i >= shapes.trained_from();
+    // What learns pays for the gradient of its weights too: half as much again.
     units.push_back({UnitKind::kEncoderLayer, i,
-                     frozen_work(parameters, frames, false) +
-                         attention_work(frames, w.d_model, false),
-                     parameters});
+                     frozen_work(parameters, frames, learns) * (learns ? 1.5 : 1.0) +
+                         attention_work(frames, w.d_model, learns),
+                     parameters, learns});
   }
-  units.push_back({UnitKind::kAdapter, 0, adapter_work(shapes), l.embedding_parameters()});
+  units.push_back({UnitKind::kAdapter, 0, adapter_work(shapes), l.embedding_parameters(), true});
   for (std::int64_t i = 0; i < l.num_layers; ++i) {
     const auto parameters = l.layer_parameters();
     units.push_back({UnitKind::kLlamaLayer, i,
                      frozen_work(parameters, tokens, true) +
                          attention_work(tokens, l.num_heads * l.head_dim, true),
-                     parameters});
+                     parameters, shapes.lora.has_value()});
   }
   // The head runs at response positions only: about half of the text.
   units.push_back({UnitKind::kHead, 0,
@@ -133,6 +134,7 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages)
       const Unit& unit = units[i];
       part.work += unit.work;
       part.parameters += unit.parameters;
+      part.learns = part.learns || unit.learns;
       const auto extend = [&](std::int64_t& first, std::int64_t& past) {
         first = first == past ? unit.index : first;
         past = unit.index + 1;
@@ -157,6 +159,9 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages)
     }
     end = begin;
   }
+  for (std::size_t s = 1; s < S; ++s) {
+    parts[s].backward_before = parts[s - 1].has_backward();
+  }
   return parts;
 }
 
@@ -167,6 +172,16 @@ std::int64_t adapter_stage(const std::vector<StagePart>& parts) {
     }
   }
   throw runtime::InternalError("no stage holds the adapter");
+}
+
+std::vector<std::int64_t> learning_stages(const std::vector<StagePart>& parts) {
+  std::vector<std::int64_t> stages;
+  for (const auto& part : parts) {
+    if (part.learns) {
+      stages.push_back(part.stage);
+    }
+  }
+  return stages;
 }
 
 }  // namespace desta::trainer

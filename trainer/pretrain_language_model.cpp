@@ -15,6 +15,7 @@
 #include "models/torch_util.h"
 #include "runtime/core/random.h"
 #include "trainer/pretraining.h"
+#include "trainer/text_ability.h"
 
 namespace desta::trainer {
 namespace fs = std::filesystem;
@@ -221,27 +222,23 @@ std::string evaluate(const models::LlamaConfig& config, const models::Tokenizer&
   models::MapSource source(narrow);
   const models::Llama llama(config, models::LlamaPart::whole(config), source);
   const models::ChatFormat format(tokenizer);
-  Random random(77);
-  std::vector<datagen::Scene> scenes;
-  std::vector<datagen::Question> questions;
-  std::vector<datagen::GenerationRequest> requests;
-  for (int i = 0; i < kScenes; ++i) {
-    scenes.push_back(datagen::draw_scene(random, Split::kHeldOut));
-    questions.push_back(datagen::draw_question(random, scenes.back()));
-    const std::string seed = datagen::seed_transcript(scenes.back().sentence, scenes.back().seconds,
-                                                      scenes.back().metadata, {});
-    const auto prompt =
-        models::text_prompt(format, datagen::generator_prompt(seed, questions.back().text));
-    requests.push_back({llama.embed(at::tensor(prompt, at::kLong).unsqueeze(0))[0], 0});
-  }
-  const auto answers =
-      datagen::generate(llama, requests, {.max_new_tokens = 200}, format.end_of_turn());
+  const auto answer = [&](const std::vector<std::string>& turns) {
+    std::vector<datagen::GenerationRequest> requests;
+    for (const auto& turn : turns) {
+      const auto prompt = models::text_prompt(format, turn);
+      requests.push_back({llama.embed(at::tensor(prompt, at::kLong).unsqueeze(0))[0], 0});
+    }
+    std::vector<std::string> texts;
+    for (const auto& tokens :
+         datagen::generate(llama, requests, {.max_new_tokens = 200}, format.end_of_turn())) {
+      texts.push_back(tokenizer.decode(tokens));
+    }
+    return texts;
+  };
   std::map<std::string, std::pair<int, int>> table;  // kind -> right, asked
-  for (int i = 0; i < kScenes; ++i) {
-    const auto n = static_cast<std::size_t>(i);
-    const bool right = datagen::is_right(questions[n], scenes[n], tokenizer.decode(answers[n]));
-    for (const auto& row : {std::string(datagen::name_of(questions[n].kind)), std::string("all")}) {
-      table[row].first += right ? 1 : 0;
+  for (const auto& record : ask_text_questions(kScenes, /*seed=*/77, answer)) {
+    for (const auto& row : {record.kind, std::string("all")}) {
+      table[row].first += record.right ? 1 : 0;
       ++table[row].second;
     }
   }

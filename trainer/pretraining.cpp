@@ -73,7 +73,8 @@ TensorMap pretrain(const PretrainTask& task, const PretrainOptions& options) {
     const double value = loss.item<double>();
     const auto update =
         optimizer.apply(parameters.values(), parameters.gradients(),
-                        learning_rate_at(options.optimizer, step, options.steps));
+                        learning_rate_at(options.optimizer, step, options.steps),
+                        at::norm(parameters.gradients()).item<double>());
     if (update.skipped || !std::isfinite(value)) {
       runtime::log().warn("{}: step {} skipped: loss {}", task.name, step, value);
     } else {

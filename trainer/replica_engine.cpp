@@ -7,6 +7,9 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
+#include "runtime/core/stop_request.h"
+#include "trainer/learned.h"
+#include "trainer/trial_exchange.h"
 
 namespace desta::trainer {
 using runtime::ConfigError;
@@ -15,13 +18,15 @@ namespace {
 
 BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tokenizer,
                         const TrainingOptions& options, const ModelShapes& shapes) {
-  return BatchLoader(dataset, tokenizer, options.batch, shapes.adapter.queries, options.seed);
+  return BatchLoader(dataset, tokenizer, options.batch, shapes.adapter.queries, options.seed,
+                     options.selection);
 }
 
 RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
                         const BatchLoader& training) {
   const models::QFormerConfig& adapter = shapes.adapter;
-  return {{"run.seed", std::to_string(options.seed)},
+  RunIdentity identity = {
+          {"run.seed", std::to_string(options.seed)},
           {"models.speech (fingerprint)", models::model_fingerprint(options.models.speech)},
           {"models.llm (fingerprint)", models::model_fingerprint(options.models.llm)},
           {"models.precision", options.models.precision},
@@ -31,7 +36,26 @@ RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shape
           {"adapter.dropout", fmt::format("{}", adapter.dropout)},
           {"batch.max_text_tokens", std::to_string(options.batch.max_text_tokens)},
           {"batch.global_size", std::to_string(options.batch.global_size)},
-          {"data.folder (hash of its rows)", runtime::to_hex(training.fingerprint())}};
+          {"data.folder (hash of its rows)", runtime::to_hex(training.fingerprint())},
+          {"train.what", options.train.what},
+          {"train.start_from", options.train.start_from}};
+  if (shapes.lora.has_value()) {
+    identity["train.lora.rank"] = std::to_string(shapes.lora->rank);
+    identity["train.lora.alpha"] = fmt::format("{}", shapes.lora->alpha);
+    identity["train.lora.targets"] = fmt::format("{}", fmt::join(shapes.lora->targets, " "));
+  }
+  if (shapes.trained_encoder_layers > 0) {
+    identity["train.encoder_layers"] = std::to_string(shapes.trained_encoder_layers);
+  }
+  return identity;
+}
+
+// Everything but the audio that the features of the first `layers` encoder layers depend on.
+std::string feature_setup(const TrainingOptions& options, const ModelShapes& shapes,
+                          std::int64_t layers) {
+  return fmt::format("{} {} {} {} {}", models::model_fingerprint(options.models.speech),
+                     options.models.precision, layers, fmt::join(shapes.adapter.taps, ","),
+                     shapes.whisper.mel_frames());
 }
 
 }  // namespace
@@ -56,16 +80,27 @@ ModelShapes read_shapes(const TrainingOptions& options) {
     }
   }
   shapes.text_tokens = options.batch.max_text_tokens;
+  if (options.train.what == "lora") {
+    const LoraOptions& lora = options.train.lora;
+    shapes.lora = {lora.rank, lora.alpha, lora.targets};
+  } else if (options.train.what == "encoder") {
+    shapes.trained_encoder_layers = options.train.encoder_layers;
+    if (shapes.trained_from() < 0) {
+      throw ConfigError("train.encoder_layers is {} but the taps of {} reach only {} layers",
+                        options.train.encoder_layers, options.models.speech, shapes.read_layers());
+    }
+  }
   return shapes;
 }
 
-void check_layout(const TrainingOptions& options, int ranks) {
+void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {
   const auto stages = options.pipeline.stages;
   if (stages < 1 || options.replicas < 1 || stages * options.replicas != ranks) {
     throw ConfigError("this job has {} ranks, but pipeline.stages {} x data_parallel.replicas {} = "
-                      "{}; start it with `mpirun -n {}` or set data_parallel.replicas to {}",
-                      ranks, stages, options.replicas, stages * options.replicas,
-                      stages * options.replicas, std::max<std::int64_t>(1, ranks / std::max<std::int64_t>(1, stages)));
+                      "{}; start it with `{}{}` or set data_parallel.replicas to {}",
+                      ranks, stages, options.replicas, stages * options.replicas, start,
+                      stages * options.replicas,
+                      std::max<std::int64_t>(1, ranks / std::max<std::int64_t>(1, stages)));
   }
   const BatchOptions& batch = options.batch;
   if (batch.micro_size < 1 || batch.global_size < 1 ||
@@ -79,8 +114,10 @@ void check_layout(const TrainingOptions& options, int ranks) {
 Links make_links(runtime::Communicator& world, const TrainingOptions& options,
                  runtime::Communicator* gpu_world) {
   const auto place = RankPlace::of(world.rank(), options.pipeline.stages);
+  const auto parts = partition(read_shapes(options), options.pipeline.stages);
   return {world.split(static_cast<int>(place.replica)),
-          (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage))};
+          (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage)),
+          learning_stages(parts)};
 }
 
 ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Links& links)
@@ -97,26 +134,48 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       total_steps_(options.steps > 0 ? options.steps
                                      : options.epochs * training_.steps_per_epoch()),
       trace_(static_cast<int>(place.replica * options.pipeline.stages + place.stage)) {
-  const auto precision = models::parse_precision(options.models.precision);
   if (!options.validation.empty()) {
     BatchOptions batch = options.batch;
     batch.global_size = 1;
     validation_.emplace(options.validation, tokenizer_, batch, shapes_.adapter.queries,
-                        options.seed);
+                        options.seed, options.selection);
   }
   const StagePart& part = parts_[static_cast<std::size_t>(place.stage)];
-  stage_.emplace(part, shapes_, speech_, llm_);
+  if (part.learns) {
+    start_trial(part);
+  }
+  if (part.encoder_front && !options.features.empty()) {
+    const auto layers = std::min(part.encoder_end, shapes_.trained_from());
+    features_.emplace(options.features, feature_setup(options, shapes_, layers));
+  }
+  stage_.emplace(part, shapes_, speech_, llm_,
+                 trial_.has_value() ? trial_->parameters().tensors() : models::TensorMap(),
+                 features_.has_value() ? &*features_ : nullptr);
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
-  if (part.adapter) {
-    identity_ = identity_of(options, shapes_, training_);
-    trial_.emplace(0, shapes_.adapter, options.optimizer, options.seed, total_steps_, precision,
-                   device_);
-    checkpoint_ = load_newest_checkpoint(options.folder, *trial_, problems_, identity_).string();
-  }
   trace_.enable(options.trace);
   executor_.emplace(*stage_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
                     trace_, device_);
+}
+
+void ReplicaEngine::start_trial(const StagePart& part) {
+  const models::TensorMap others =
+      initial_beside_adapter(part, shapes_, options_.models.speech, options_.seed);
+  trial_.emplace(0, part.adapter ? std::optional(shapes_.adapter) : std::nullopt,
+                 options_.optimizer, options_.seed, total_steps_,
+                 models::parse_precision(options_.models.precision), device_, others);
+  const RunIdentity identity = identity_of(options_, shapes_, training_);
+  if (part.adapter && place_.replica == 0) {
+    sweep_up(options_.folder);
+  }
+  checkpoint_ =
+      load_newest_checkpoint(options_.folder, *trial_, problems_, identity).string();
+  if (checkpoint_.empty() && !options_.train.start_from.empty()) {
+    trial_->start_from(read_parameters(options_.train.start_from));
+  }
+  if (part.adapter && place_.replica == 0) {
+    writer_.emplace(options_.folder, options_.checkpoint, identity);
+  }
 }
 
 StageInfo ReplicaEngine::info() const {
@@ -131,6 +190,11 @@ StageInfo ReplicaEngine::info() const {
         4 * sizeof(float) *
         static_cast<std::uint64_t>(trial_->parameters().count());
     info.start_step = trial_->step();
+    info.skipped_in_a_row = trial_->skipped_in_a_row();
+    const std::string& before = trial_->schedule_before();
+    if (!before.empty() && before != trial_->schedule()) {
+      info.schedule_change = fmt::format("was: {}; is: {}", before, trial_->schedule());
+    }
     info.adapter_checksum = models::checksum(trial_->parameters().values());
   }
   info.resident_bytes = resident_bytes();
@@ -143,7 +207,8 @@ StageInfo ReplicaEngine::info() const {
 ScheduleShape ReplicaEngine::schedule_shape(std::int64_t microbatches) const {
   return {.stages = options_.pipeline.stages,
           .microbatches = microbatches,
-          .adapter_stage = adapter_stage(parts_),
+          .first_backward = links_.learning.front(),
+          .learning = links_.learning,
           .trial = 0};
 }
 
@@ -163,7 +228,13 @@ StageReport ReplicaEngine::train_step(std::int64_t step) {
   const StepPlan plan = training_plan(step);
   const Schedule schedule = training_schedule(
       options_.pipeline.schedule, schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
-  return executor_->run(schedule.stages[static_cast<std::size_t>(place_.stage)], plan);
+  StageReport report =
+      executor_->run(schedule.stages[static_cast<std::size_t>(place_.stage)], plan);
+  report.stop_is_due = runtime::stop_is_due(report.seconds);
+  if (writer_.has_value()) {
+    report.saves = writer_->take_outcomes();
+  }
+  return report;
 }
 
 StageReport ReplicaEngine::accumulate_gradient(std::int64_t step) {
@@ -189,12 +260,35 @@ StageReport ReplicaEngine::validate() {
   return executor_->run(table, plan);
 }
 
-std::string ReplicaEngine::save() {
+std::vector<SaveOutcome> ReplicaEngine::save(bool wait) {
   if (!trial_.has_value() || place_.replica != 0) {
     return {};
   }
-  return save_checkpoint(options_.folder, *trial_, options_.checkpoint.keep, identity_)
-      .string();
+  const auto adapter = static_cast<int>(adapter_stage(parts_));
+  if (place_.stage != adapter) {
+    trial_->copy_to(sent_);
+    send_state(*links_.pipeline, sent_, adapter);
+    return {};
+  }
+  std::vector<TrialState>& states = writer_->buffer();
+  states.resize(links_.learning.size());
+  trial_->copy_to(states.front());  // the position is the same on all stages
+  std::size_t next = 1;
+  for (const auto stage : links_.learning) {
+    if (stage != adapter) {
+      receive_state(*links_.pipeline, states[next++], static_cast<int>(stage));
+    }
+  }
+  writer_->start();
+  return wait ? finish_saving() : std::vector<SaveOutcome>();
+}
+
+std::vector<SaveOutcome> ReplicaEngine::finish_saving() {
+  if (!writer_.has_value()) {
+    return {};
+  }
+  writer_->wait();
+  return writer_->take_outcomes();
 }
 
 FrozenReport ReplicaEngine::verify_frozen() const {

@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "models/tokenizer.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint_writer.h"
+#include "trainer/feature_cache.h"
 #include "trainer/executor.h"
 #include "trainer/frozen_checksums.h"
 #include "trainer/options.h"
@@ -20,8 +21,10 @@ namespace desta::trainer {
 // The shapes of the models that the options name. Reads configuration files only.
 [[nodiscard]] ModelShapes read_shapes(const TrainingOptions& options);
 
-// Throws ConfigError when sizes do not fit: batch, microbatch, replicas and ranks.
-void check_layout(const TrainingOptions& options, int ranks);
+// Throws ConfigError when sizes do not fit: batch, microbatch, replicas and ranks. `start` is what to
+// type in front of the right number of ranks.
+void check_layout(const TrainingOptions& options, int ranks,
+                  const std::string& start = "mpirun -n ");
 
 // Where a rank stands: ranks of one replica are neighbours, rank = replica * stages + stage.
 struct RankPlace {
@@ -46,13 +49,15 @@ struct StageInfo {
   std::uint64_t resident_bytes = 0;  // of the process after loading
   std::int64_t steps_per_epoch = 0;
   std::int64_t start_step = 0;       // adapter's stage: where the newest checkpoint stands
+  std::int64_t skipped_in_a_row = 0; // adapter's stage: steps before it that were not finite
   std::uint64_t adapter_checksum = 0;  // adapter's stage: of its parameters then
+  std::string schedule_change;         // "was ..., is ...", when the checkpoint had another schedule
   std::string checkpoint;            // the checkpoint that was loaded
   std::vector<std::string> problems; // checkpoints that were passed over
   template <class Archive>
   void serialize(Archive& archive) {
     archive(part, device, frozen_tensors, frozen_bytes, adapter_bytes, resident_bytes, steps_per_epoch,
-            start_step, adapter_checksum, checkpoint, problems);
+            start_step, skipped_in_a_row, adapter_checksum, schedule_change, checkpoint, problems);
   }
 };
 
@@ -77,8 +82,12 @@ class ReplicaEngine {
   StageReport train_step(std::int64_t step);
   // Mean loss over the validation rows, this stage's part. Replicas share the microbatches.
   StageReport validate();
-  // Adapter's stage of replica 0 writes; others do nothing. Returns the path.
-  std::string save();
+  // Starts to write a checkpoint: the stages of replica 0 on which something learns copy what they
+  // have, the adapter's stage writes it beside the training; how that ends stands in a later step's
+  // report. With `wait`, the end of it is returned. Every stage of a replica calls it at once.
+  std::vector<SaveOutcome> save(bool wait);
+  // Waits for the save under way, if there is one, and says how it ended.
+  std::vector<SaveOutcome> finish_saving();
   [[nodiscard]] FrozenReport verify_frozen() const;
   // Bytes sent so far to other replicas.
   [[nodiscard]] std::uint64_t replica_bytes_sent() const;
@@ -89,6 +98,8 @@ class ReplicaEngine {
   StageReport accumulate_gradient(std::int64_t step);
 
  private:
+  // Draws what learns on this stage, or takes it from the newest whole checkpoint of the run.
+  void start_trial(const StagePart& part);
   [[nodiscard]] ScheduleShape schedule_shape(std::int64_t microbatches) const;
   [[nodiscard]] StepPlan training_plan(std::int64_t step) const;
 
@@ -106,7 +117,9 @@ class ReplicaEngine {
   std::int64_t total_steps_;
   std::optional<Stage> stage_;
   std::optional<Trial> trial_;
-  RunIdentity identity_;  // where the adapter is
+  std::optional<FeatureCache> features_;
+  std::optional<CheckpointWriter> writer_;  // on the adapter's stage of replica 0
+  TrialState sent_;                         // where else something learns: what goes to the writer
   FrozenChecksums frozen_;
   runtime::Trace trace_;
   std::optional<Executor> executor_;

@@ -29,12 +29,14 @@ class TableBuilder {
       add(Op::kReceiveBackward, microbatch);
     }
     add(Op::kBackward, microbatch);
-    if (stage_ > shape_.adapter_stage) {
+    if (stage_ > shape_.first_backward) {
       add(Op::kSendBackward, microbatch);
     }
   }
   void finish() {
-    if (stage_ == shape_.adapter_stage) {
+    const auto& learning = shape_.learning;
+    if (learning.empty() ? stage_ == shape_.first_backward
+                         : std::find(learning.begin(), learning.end(), stage_) != learning.end()) {
       add(Op::kReduce, 0);
       add(Op::kStep, 0);
     }
@@ -93,7 +95,7 @@ Schedule training_schedule(std::string_view kind, const ScheduleShape& shape) {
   Schedule schedule;
   for (std::int64_t stage = 0; stage < shape.stages; ++stage) {
     TableBuilder table(shape, stage);
-    if (stage < shape.adapter_stage) {
+    if (stage < shape.first_backward) {
       for (std::int64_t m = 0; m < shape.microbatches; ++m) {
         table.forward(m);
       }

@@ -38,13 +38,14 @@ struct Schedule {
 struct ScheduleShape {
   std::int64_t stages = 1;
   std::int64_t microbatches = 1;
-  std::int64_t adapter_stage = 0;  // stages before it have no backward pass
+  std::int64_t first_backward = 0;            // stages before it have no backward pass
+  std::vector<std::int64_t> learning = {};    // stages that reduce and step; empty: that one
   std::int64_t trial = 0;
 };
 
 // "gpipe" (all forwards, then all backwards; Huang et al. 2019) or "1f1b" (one forward, one backward;
-// Narayanan et al. 2019), over the stages from the adapter on; frozen stages before it only feed
-// them. Ends with reduce and step on the adapter's stage. Throws ConfigError for another name.
+// Narayanan et al. 2019), over the stages from the first that learns on; frozen stages before it
+// only feed them. Ends with reduce and step on the stages that learn. Throws ConfigError for another name.
 [[nodiscard]] Schedule training_schedule(std::string_view kind, const ScheduleShape& shape);
 
 // Forward passes only: for the loss on held-out rows.

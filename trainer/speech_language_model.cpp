@@ -1,14 +1,33 @@
 #include "trainer/speech_language_model.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
 #include "trainer/replica_engine.h"
 
 namespace desta::trainer {
+namespace fs = std::filesystem;
+
 namespace {
 
 // Clips that go through Whisper at a time.
 constexpr std::size_t kHearingBatch = 16;
+
+// The adapter and what lies beside it.
+models::TensorMap learned_beside(const fs::path& adapter, at::Device device) {
+  models::TensorMap all = models::load_safetensors(adapter);
+  for (const char* name : {"lora.safetensors", "encoder.safetensors"}) {
+    if (const fs::path file = adapter.parent_path() / name; fs::exists(file)) {
+      all.merge(models::load_safetensors(file));
+    }
+  }
+  for (auto& [name, tensor] : all) {
+    tensor = tensor.to(device);
+  }
+  return all;
+}
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \n");
@@ -27,15 +46,23 @@ SpeechLanguageModel::SpeechLanguageModel(const TrainingOptions& options, const s
       decoder_(whisper_, speech_folder_),
       log_mel_(whisper_.mel_bins, whisper_.mel_frames()),
       speech_tokenizer_(options.models.speech),
-      text_(options.models.llm, models::parse_precision(options.models.precision), device_),
-      parameters_(models::load_safetensors(adapter)) {
-  for (auto& [name, tensor] : parameters_) {
-    tensor = tensor.to(device_);
-  }
+      parameters_(learned_beside(adapter, device_)) {
+  const auto precision = models::parse_precision(options.models.precision);
   models::MapSource source(parameters_);
+  const fs::path lora_file = fs::path(adapter).parent_path() / "lora.safetensors";
+  if (fs::exists(lora_file)) {
+    const models::Lora lora(source, models::lora_config_of(lora_file));
+    text_.emplace(options.models.llm, precision, device_, &lora);
+  } else {
+    text_.emplace(options.models.llm, precision, device_);
+  }
+  if (std::any_of(parameters_.begin(), parameters_.end(),
+                  [](const auto& entry) { return entry.first.starts_with("model.encoder."); })) {
+    models::OverlaySource overlay(parameters_, speech_folder_);
+    trained_encoder_.emplace(whisper_, models::EncoderPart::whole(whisper_), overlay);
+  }
   try {
-    adapter_.emplace(read_shapes(options).adapter, source,
-                     models::parse_precision(options.models.precision));
+    adapter_.emplace(read_shapes(options).adapter, source, precision);
   } catch (const runtime::ModelError& error) {
     throw runtime::ModelError("{}: {}; is it of another adapter or model?", adapter, error.what());
   }
@@ -67,7 +94,8 @@ std::vector<Heard> SpeechLanguageModel::hear(
     }
     const Tensor mel = at::stack(mels).to(device_);
     std::vector<Tensor> tapped;
-    (void)encoder_.run_layers(encoder_.convolve(mel), adapter_->config().taps, tapped);
+    const models::WhisperEncoder& ears = trained_encoder_ ? *trained_encoder_ : encoder_;
+    (void)ears.run_layers(ears.convolve(mel), adapter_->config().taps, tapped);
     const Tensor speech = adapter_->forward(tapped);
     const auto texts = transcribe(mel);
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -80,9 +108,9 @@ std::vector<Heard> SpeechLanguageModel::hear(
 datagen::GenerationRequest SpeechLanguageModel::prompt(const Heard& heard,
                                                        std::string_view question,
                                                        std::string_view system) const {
-  const auto prompt = models::speech_prompt(text_.format(), text_.tokenizer(), system,
+  const auto prompt = models::speech_prompt(text_->format(), text_->tokenizer(), system,
                                             heard.transcription, question);
-  const Tensor words = text_.embed(prompt.tokens);
+  const Tensor words = text_->embed(prompt.tokens);
   if (!heard.speech.defined()) {
     return {words, 0};
   }

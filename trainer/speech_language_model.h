@@ -26,7 +26,8 @@ struct Heard {
 
 class SpeechLanguageModel {
  public:
-  // `adapter`: an adapter.safetensors. Throws ModelError.
+  // `adapter`: an adapter.safetensors. What else was learned with it lies beside it, as a checkpoint
+  // has it: lora.safetensors, encoder.safetensors. Throws ModelError.
   SpeechLanguageModel(const TrainingOptions& options, const std::string& adapter);
 
   // Listens to recordings of 16 kHz, each cut or padded to Whisper's window.
@@ -37,7 +38,7 @@ class SpeechLanguageModel {
   [[nodiscard]] datagen::GenerationRequest prompt(const Heard& heard, std::string_view question,
                                                   std::string_view system = "") const;
 
-  [[nodiscard]] const datagen::TextGenerator& text() const { return text_; }
+  [[nodiscard]] const datagen::TextGenerator& text() const { return *text_; }
 
  private:
   std::vector<std::string> transcribe(const Tensor& mel) const;
@@ -45,13 +46,14 @@ class SpeechLanguageModel {
   models::WhisperConfig whisper_;
   at::Device device_;
   models::ModelFolder speech_folder_;
-  models::WhisperEncoder encoder_;
+  models::WhisperEncoder encoder_;  // for the words: frozen
   models::WhisperDecoder decoder_;
   models::LogMel log_mel_;
   models::Tokenizer speech_tokenizer_;
-  datagen::TextGenerator text_;
-  models::TensorMap parameters_;
+  models::TensorMap parameters_;  // all that was learned
+  std::optional<datagen::TextGenerator> text_;
   std::optional<models::QFormer> adapter_;
+  std::optional<models::WhisperEncoder> trained_encoder_;  // for the taps, where its layers have learned
 };
 
 }  // namespace desta::trainer

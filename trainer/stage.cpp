@@ -2,43 +2,82 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "runtime/core/error.h"
 
 namespace desta::trainer {
 
 Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
-             models::TensorSource& llm)
-    : part_(part), taps_(shapes.adapter.taps) {
-  if (part_.has_encoder()) {
-    encoder_.emplace(shapes.whisper,
-                     models::EncoderPart{part_.encoder_begin, part_.encoder_end,
-                                         part_.encoder_front},
-                     speech);
+             models::TensorSource& llm, const models::TensorMap& learned,
+             const FeatureCache* features)
+    : part_(part),
+      taps_(shapes.adapter.taps),
+      features_(features) {
+  models::MapSource own(learned);
+  const auto split = std::clamp(shapes.trained_from(), part_.encoder_begin, part_.encoder_end);
+  if (part_.encoder_front || part_.encoder_begin < split) {
+    frozen_encoder_.emplace(
+        shapes.whisper, models::EncoderPart{part_.encoder_begin, split, part_.encoder_front}, speech);
+  }
+  if (split < part_.encoder_end) {
+    trained_encoder_.emplace(shapes.whisper, models::EncoderPart{split, part_.encoder_end, false}, own);
   }
   if (part_.encoder_front) {
     log_mel_.emplace(shapes.whisper.mel_bins, shapes.whisper.mel_frames());
   }
   if (part_.has_llama()) {
+    const models::Lora lora(own, shapes.lora.value_or(models::LoraConfig()));
     llama_.emplace(shapes.llama,
                    models::LlamaPart{part_.llama_begin, part_.llama_end, part_.adapter, part_.head},
-                   llm);
+                   llm, shapes.lora.has_value() ? &lora : nullptr);
   }
+}
+
+Activations Stage::run_frozen_front(const std::vector<std::size_t>& rows,
+                                    const BatchLoader& loader) const {
+  const auto run = [&](const std::vector<std::size_t>& some) {
+    Activations out(1);
+    out[0] = frozen_encoder_->run_layers(frozen_encoder_->convolve(loader.audio(some, *log_mel_)),
+                                         taps_, out);
+    return out;
+  };
+  if (features_ == nullptr) {
+    return run(rows);
+  }
+  std::vector<Activations> each;
+  for (const auto row : rows) {
+    each.push_back(features_->get(loader.audio_path(row), [&] { return run({row}); }));
+  }
+  Activations out;
+  for (std::size_t i = 0; i < each.front().size(); ++i) {
+    std::vector<Tensor> column;
+    for (const auto& activations : each) {
+      column.push_back(activations[i]);
+    }
+    out.push_back(at::cat(column));
+  }
+  return out;
 }
 
 Activations Stage::run_encoder(const Input& input, const Activations& received,
                                const BatchLoader& loader) const {
-  const at::NoGradGuard no_grad;
   Activations out;
-  Tensor hidden;
   if (part_.encoder_front) {
-    hidden = encoder_->convolve(loader.audio(*input.rows, *log_mel_));
+    const at::NoGradGuard no_grad;
+    out = run_frozen_front(*input.rows, loader);
   } else {
-    hidden = received.front();
-    out.assign(received.begin() + 1, received.end());
+    out = received;
+    if (frozen_encoder_.has_value()) {
+      const at::NoGradGuard no_grad;
+      const Tensor hidden = out.front();
+      out.front() = frozen_encoder_->run_layers(hidden, taps_, out);
+    }
   }
-  hidden = encoder_->run_layers(hidden, taps_, out);
-  if (!part_.adapter) {
-    out.insert(out.begin(), hidden);
+  if (trained_encoder_.has_value()) {
+    const at::AutoGradMode gradients(input.learn);
+    const Tensor hidden = out.front();
+    out.front() = trained_encoder_->run_layers(hidden, taps_, out);
   }
   return out;
 }
@@ -65,51 +104,74 @@ Tensor Stage::loss(const Tensor& hidden, const TextBatch& text, double scale) {
 
 Activations Stage::forward(const Input& input, const Activations& received, Trial* trial,
                            const BatchLoader& loader, double loss_scale) {
-  Activations current = received;
-  if (part_.has_encoder()) {
-    current = run_encoder(input, received, loader);
-  } else if (part_.adapter && !current.empty()) {
-    current.erase(current.begin());  // hidden states behind the last tap are not used
-  }
-  if (!part_.has_llama()) {
-    return current;
-  }
-  const at::AutoGradMode gradients(input.learn);
-  std::optional<TextBatch> text;
-  if (part_.adapter || part_.head) {
-    text = loader.text(*input.rows);
-  }
   Kept kept;
-  Tensor hidden;
-  if (part_.adapter) {
-    const Tensor speech = input.learn ? trial->forward(current, input.global_microbatch)
-                                      : trial->infer(current);
-    hidden = splice(speech, *text);
-  } else {
-    hidden = current.front().detach().requires_grad_(input.learn);
-    kept.input = hidden;
+  Activations current = received;
+  if (input.learn && part_.backward_before) {
+    for (auto& tensor : current) {
+      tensor = tensor.detach().requires_grad_(true);
+    }
+    kept.inputs = current;
   }
-  hidden = llama_->run_layers(hidden);
-  kept.output = part_.head ? loss(hidden, *text, loss_scale) : hidden;
+  if (part_.has_encoder()) {
+    current = run_encoder(input, current, loader);
+  }
+  if (part_.has_llama()) {
+    const at::AutoGradMode gradients(input.learn);
+    current = run_llama(input, current, trial, loader, loss_scale);
+  }
   Activations out;
   if (!part_.head) {
-    out.push_back(hidden.detach());
+    for (const auto& tensor : current) {
+      out.push_back(tensor.detach());
+    }
   }
-  if (input.learn) {
+  if (input.learn && part_.has_backward()) {
+    kept.outputs = std::move(current);
     kept_[input.key] = std::move(kept);
   }
   return out;
 }
 
-Tensor Stage::backward(std::int64_t key, const Tensor& gradient) {
+Activations Stage::run_llama(const Input& input, const Activations& received, Trial* trial,
+                             const BatchLoader& loader, double loss_scale) {
+  std::optional<TextBatch> text;
+  if (part_.adapter || part_.head) {
+    text = loader.text(*input.rows);
+  }
+  Tensor hidden = received.front();
+  if (part_.adapter) {
+    // Hidden states behind the last tap are not used.
+    const Activations tapped(received.begin() + 1, received.end());
+    hidden = splice(input.learn ? trial->forward(tapped, input.global_microbatch)
+                                : trial->infer(tapped),
+                    *text);
+  }
+  hidden = llama_->run_layers(hidden);
+  return {part_.head ? loss(hidden, *text, loss_scale) : hidden};
+}
+
+Activations Stage::backward(std::int64_t key, const Activations& gradients) {
   const auto found = kept_.find(key);
   if (found == kept_.end()) {
     throw runtime::InternalError("backward of microbatch {} before its forward", key);
   }
   const Kept kept = std::move(found->second);
   kept_.erase(found);
-  torch::autograd::backward({kept.output}, {gradient});
-  return kept.input.defined() ? kept.input.grad() : Tensor();
+  std::vector<Tensor> roots;
+  std::vector<Tensor> root_gradients;
+  for (std::size_t i = 0; i < kept.outputs.size(); ++i) {
+    const bool flows = gradients.empty() || gradients[i].numel() > 0;
+    if (flows && kept.outputs[i].requires_grad()) {
+      roots.push_back(kept.outputs[i]);
+      root_gradients.push_back(gradients.empty() ? Tensor() : gradients[i]);
+    }
+  }
+  torch::autograd::backward(roots, root_gradients);
+  Activations back;
+  for (const auto& input : kept.inputs) {
+    back.push_back(input.grad().defined() ? input.grad() : at::empty({0}, input.options()));
+  }
+  return back;
 }
 
 Stage::Loss Stage::take_loss() { return std::exchange(loss_, Loss{}); }

@@ -12,6 +12,7 @@
 #include "models/log_mel.h"
 #include "models/safetensors.h"
 #include "trainer/batch_loader.h"
+#include "trainer/feature_cache.h"
 #include "trainer/partition.h"
 #include "trainer/trial.h"
 
@@ -22,9 +23,13 @@ using Activations = std::vector<Tensor>;
 
 class Stage {
  public:
-  // Loads this part's tensors from the two model sources and nothing else.
+  // Loads this part's tensors from the two model sources and nothing else. `learned`: what learns here
+  // beside the adapter, by name; it takes the place of the sources' tensors. `features`: where the
+  // frozen encoder's outputs are kept, or null; then recordings go through it one by one, so that what
+  // is found there and what is computed are the same to the bit.
   Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
-        models::TensorSource& llm);
+        models::TensorSource& llm, const models::TensorMap& learned = {},
+        const FeatureCache* features = nullptr);
 
   [[nodiscard]] const StagePart& part() const { return part_; }
 
@@ -39,10 +44,10 @@ class Stage {
   Activations forward(const Input& input, const Activations& received, Trial* trial,
                       const BatchLoader& loader, double loss_scale);
 
-  // Backward pass: takes the gradient of what forward() sent (nothing on the last stage), adds the
-  // adapter's gradients into its trial, returns the gradient of what forward() received (nothing on
-  // the adapter's stage).
-  Tensor backward(std::int64_t key, const Tensor& gradient);
+  // Backward pass: takes the gradients of what forward() sent (none on the last stage), adds those of
+  // what learns into the trial, returns the gradients of what forward() received (none on the first
+  // stage with a backward pass). A gradient without elements: nothing flows back there.
+  Activations backward(std::int64_t key, const Activations& gradients);
 
   // Sum of the token losses times loss_scale, and tokens and right guesses, since the last call.
   struct Loss {
@@ -54,17 +59,23 @@ class Stage {
 
  private:
   struct Kept {
-    Tensor input;   // leaf that gets a gradient; undefined on the adapter's stage
-    Tensor output;  // what backward starts from
+    Activations inputs;   // leaves that get gradients
+    Activations outputs;  // what backward starts from
   };
+  // What the encoder's layers here make of the input: the hidden states, then the taps so far.
   Activations run_encoder(const Input& input, const Activations& received,
                           const BatchLoader& loader) const;
+  Activations run_frozen_front(const std::vector<std::size_t>& rows, const BatchLoader& loader) const;
+  Activations run_llama(const Input& input, const Activations& received, Trial* trial,
+                        const BatchLoader& loader, double loss_scale);
   Tensor splice(const Tensor& speech, const TextBatch& text) const;
   Tensor loss(const Tensor& hidden, const TextBatch& text, double scale);
 
   StagePart part_;
   std::vector<std::int64_t> taps_;
-  std::optional<models::WhisperEncoder> encoder_;
+  std::optional<models::WhisperEncoder> frozen_encoder_;
+  std::optional<models::WhisperEncoder> trained_encoder_;  // the layers behind, where they learn
+  const FeatureCache* features_;
   std::optional<models::LogMel> log_mel_;
   std::optional<models::Llama> llama_;
   std::map<std::int64_t, Kept> kept_;

@@ -2,77 +2,68 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
-#include "models/safetensors.h"
 #include "models/torch_util.h"
-#include "runtime/core/atomic_file.h"
-#include "runtime/core/error.h"
 #include "runtime/core/random.h"
+#include "trainer/learned.h"
 
 namespace desta::trainer {
-namespace fs = std::filesystem;
-using nlohmann::json;
-
 namespace {
 
-models::QFormer make_adapter(const models::QFormerConfig& config, const TensorMap& tensors,
-                             at::ScalarType precision) {
-  models::MapSource source(tensors);
-  return models::QFormer(config, source, precision);
+TensorMap all_parameters(const std::optional<models::QFormerConfig>& adapter, std::uint64_t seed,
+                         const TensorMap& others) {
+  TensorMap all = adapter.has_value() ? models::initial_qformer(*adapter, seed) : TensorMap();
+  all.insert(others.begin(), others.end());
+  return all;
 }
 
-TensorMap with_prefix(const std::string& prefix, const TensorMap& tensors, TensorMap into) {
-  for (const auto& [name, tensor] : tensors) {
-    into[prefix + name] = tensor;
+// Into `target`'s memory where it fits: pages of hundreds of megabytes are dear to come by.
+void copy_into(Tensor& target, const Tensor& source) {
+  const at::NoGradGuard no_grad;
+  if (!target.defined() || target.sizes() != source.sizes()) {
+    target = at::empty(source.sizes(), at::TensorOptions().dtype(source.scalar_type()));
   }
-  return into;
-}
-
-TensorMap without_prefix(const std::string& prefix, const TensorMap& tensors) {
-  TensorMap out;
-  for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with(prefix)) {
-      out[name.substr(prefix.size())] = tensor;
-    }
-  }
-  return out;
-}
-
-// Of the tensors behind each other, as hexadecimal digits.
-std::string checksum_of(const std::vector<Tensor>& tensors) {
-  return fmt::format("{:016x}", models::checksum(at::cat(tensors)));
-}
-
-void require_checksum(const fs::path& file, const std::string& found, const std::string& wanted) {
-  if (found != wanted) {
-    throw runtime::ModelError("{}: its checksum is {}, state.json says {}; the checkpoint is damaged: "
-                              "delete it to go on from the one before",
-                              file.string(), found, wanted);
-  }
+  target.copy_(source);
 }
 
 }  // namespace
 
-Trial::Trial(std::int64_t id, const models::QFormerConfig& config,
+TensorMap TrialState::named(const Tensor& flat) const {
+  TensorMap out;
+  std::int64_t offset = 0;
+  for (const auto& [name, shape] : layout) {
+    std::int64_t count = 1;
+    for (const auto size : shape) {
+      count *= size;
+    }
+    out[name] = flat.narrow(0, offset, count).view(shape);
+    offset += count;
+  }
+  return out;
+}
+
+Trial::Trial(std::int64_t id, const std::optional<models::QFormerConfig>& adapter,
              const OptimizerOptions& optimizer, std::uint64_t seed, std::int64_t total_steps,
-             at::ScalarType precision, at::Device device)
+             at::ScalarType precision, at::Device device, const TensorMap& others)
     : id_(id),
       seed_(seed),
       total_steps_(total_steps),
       options_(optimizer),
-      parameters_(models::initial_qformer(config, seed), device),
-      adapter_(make_adapter(config, parameters_.tensors(), precision)),
-      optimizer_(optimizer, parameters_.values()) {}
+      parameters_(all_parameters(adapter, seed, others), device),
+      optimizer_(optimizer, parameters_.values()) {
+  if (adapter.has_value()) {
+    models::MapSource source(parameters_.tensors());
+    adapter_.emplace(*adapter, source, precision);
+  }
+}
 
 Tensor Trial::forward(const std::vector<Tensor>& tapped, std::int64_t microbatch) const {
   const std::uint64_t step_seed = runtime::mix_seed(seed_, static_cast<std::uint64_t>(step_));
   const at::Generator generator = models::make_generator(
       runtime::mix_seed(step_seed, static_cast<std::uint64_t>(microbatch)));
-  return adapter_.forward(tapped, generator);
+  return adapter_->forward(tapped, generator);
 }
 
-Tensor Trial::infer(const std::vector<Tensor>& tapped) const { return adapter_.forward(tapped); }
+Tensor Trial::infer(const std::vector<Tensor>& tapped) const { return adapter_->forward(tapped); }
 
 void Trial::reduce(runtime::Communicator& replicas) {
   if (replicas.size() == 1) {
@@ -88,68 +79,72 @@ void Trial::reduce(runtime::Communicator& replicas) {
   }
 }
 
-Trial::StepResult Trial::finish_step() {
+std::string Trial::schedule() const {
+  const OptimizerOptions& o = options_;
+  return fmt::format("AdamW ({}, {}, eps {}, decay {}), learning rate {} after {} steps, clipped at {}, {} "
+                     "steps in all",
+                     o.beta1, o.beta2, o.eps, o.weight_decay, o.learning_rate, o.warmup_steps,
+                     o.clip_norm, total_steps_);
+}
+
+double Trial::gradient_norm() { return at::norm(parameters_.gradients()).item<double>(); }
+
+Trial::StepResult Trial::finish_step(double norm) {
   StepResult result;
   result.learning_rate = learning_rate_at(options_, step_, total_steps_);
-  const auto update =
-      optimizer_.apply(parameters_.values(), parameters_.gradients(), result.learning_rate);
+  const auto update = optimizer_.apply(parameters_.values(), parameters_.gradients(),
+                                       result.learning_rate, norm);
   result.gradient_norm = update.gradient_norm;
   result.skipped = update.skipped;
+  skipped_in_a_row_ = update.skipped ? skipped_in_a_row_ + 1 : 0;
   parameters_.zero_gradients();
   ++step_;
   return result;
 }
 
-void Trial::save(const fs::path& folder) {
-  models::save_safetensors(folder / "adapter.safetensors", parameters_.tensors(),
-                           {{"format", "pt"}});
-  models::save_safetensors(
-      folder / "optimizer.safetensors",
-      with_prefix("second.", parameters_.named(optimizer_.second_moment()),
-                  with_prefix("first.", parameters_.named(optimizer_.first_moment()), {})));
-  const json state = {{"trial", id_},
-                      {"step", step_},
-                      {"updates", optimizer_.updates()},
-                      {"seed", seed_},
-                      {"adapter_checksum", checksum_of({parameters_.values()})},
-                      {"optimizer_checksum",
-                       checksum_of({optimizer_.first_moment(), optimizer_.second_moment()})}};
-  runtime::write_file_atomically(folder / "state.json", state.dump(2) + "\n");
+void Trial::copy_to(TrialState& state) const {
+  state.trial = id_;
+  state.step = step_;
+  state.updates = optimizer_.updates();
+  state.skipped_in_a_row = skipped_in_a_row_;
+  state.seed = seed_;
+  state.schedule = schedule();
+  state.layout.clear();
+  for (const auto& [name, tensor] : parameters_.tensors()) {
+    state.layout.emplace_back(name, tensor.sizes().vec());
+  }
+  copy_into(state.values, parameters_.values());
+  copy_into(state.first, optimizer_.first_moment());
+  copy_into(state.second, optimizer_.second_moment());
 }
 
-void Trial::load(const fs::path& folder) {
-  const TensorMap adapter = models::load_safetensors(folder / "adapter.safetensors");
-  const TensorMap moments = models::load_safetensors(folder / "optimizer.safetensors");
-  // All is checked before anything of this trial changes.
-  Tensor values = at::zeros_like(parameters_.values());
-  Tensor first = at::zeros_like(values);
-  Tensor second = at::zeros_like(values);
-  try {
-    parameters_.assign(values, adapter);
-    parameters_.assign(first, without_prefix("first.", moments));
-    parameters_.assign(second, without_prefix("second.", moments));
-  } catch (const runtime::ModelError& error) {
-    throw runtime::ModelError("{}: does not fit this adapter: {}", folder.string(), error.what());
-  }
-  try {
-    const json state = json::parse(runtime::read_file(folder / "state.json"));
-    const std::int64_t step = state.at("step");
-    const std::int64_t updates = state.at("updates");
-    require_checksum(folder / "adapter.safetensors", checksum_of({values}),
-                     state.at("adapter_checksum"));
-    require_checksum(folder / "optimizer.safetensors", checksum_of({first, second}),
-                     state.at("optimizer_checksum"));
-    step_ = step;
-    optimizer_.set_updates(updates);
-  } catch (const json::exception& error) {
-    throw runtime::ModelError("{}: state.json is damaged: {}", folder.string(), error.what());
-  } catch (const runtime::DataError& error) {
-    throw runtime::ModelError("{}", error.what());
-  }
+void Trial::restore(const TrialState& position, const TensorMap& values, const TensorMap& first,
+                    const TensorMap& second) {
+  Tensor new_values = at::empty_like(parameters_.values());
+  Tensor new_first = at::empty_like(new_values);
+  Tensor new_second = at::empty_like(new_values);
+  parameters_.assign(new_values, values);
+  parameters_.assign(new_first, first);
+  parameters_.assign(new_second, second);
   const at::NoGradGuard no_grad;
-  parameters_.values().copy_(values);
-  optimizer_.first_moment().copy_(first);
-  optimizer_.second_moment().copy_(second);
+  parameters_.values().copy_(new_values);
+  optimizer_.first_moment().copy_(new_first);
+  optimizer_.second_moment().copy_(new_second);
+  step_ = position.step;
+  skipped_in_a_row_ = position.skipped_in_a_row;
+  schedule_before_ = position.schedule;
+  optimizer_.set_updates(position.updates);
+}
+
+void Trial::start_from(const TensorMap& values) {
+  TensorMap all = parameters_.named(parameters_.values().clone());
+  for (auto& [name, tensor] : all) {
+    if (values.contains(name) || parameter_file(name) == "adapter.safetensors") {
+      models::MapSource checked(values);
+      tensor = checked.get(name, tensor.sizes());
+    }
+  }
+  parameters_.assign(parameters_.values(), all);
 }
 
 }  // namespace desta::trainer

@@ -3,26 +3,54 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "models/qformer.h"
 #include "runtime/collectives/communicator.h"
 #include "trainer/flat_parameters.h"
-#include "trainer/options.h"
 #include "trainer/optimizer.h"
 
 namespace desta::trainer {
 
+// All that a trial is at one moment, in host memory: what a checkpoint is written from. One for each
+// stage on which something learns.
+struct TrialState {
+  std::int64_t trial = 0;
+  std::int64_t step = 0;     // steps finished: the position in the data and in every random stream
+  std::int64_t updates = 0;  // of the optimiser
+  std::int64_t skipped_in_a_row = 0;
+  std::uint64_t seed = 0;
+  std::string schedule = {};  // optimiser and learning rates in words: Trial::schedule()
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> layout = {};  // names and shapes
+  // Parameters and AdamW's moments, [count] float32.
+  Tensor values = {};
+  Tensor first = {};
+  Tensor second = {};
+
+  // `flat` in named pieces (views).
+  [[nodiscard]] TensorMap named(const Tensor& flat) const;
+};
+
 class Trial {
  public:
-  // Draws the adapter's initial parameters from `seed`.
-  Trial(std::int64_t id, const models::QFormerConfig& config, const OptimizerOptions& optimizer,
-        std::uint64_t seed, std::int64_t total_steps, at::ScalarType precision,
-        at::Device device = at::kCPU);
+  // What learns on this rank: the adapter, whose initial parameters are drawn from `seed`, where
+  // `adapter` is given; and `others` (learned.h), by name.
+  Trial(std::int64_t id, const std::optional<models::QFormerConfig>& adapter,
+        const OptimizerOptions& optimizer, std::uint64_t seed, std::int64_t total_steps,
+        at::ScalarType precision, at::Device device = at::kCPU, const TensorMap& others = {});
 
   [[nodiscard]] std::int64_t id() const { return id_; }
   // Steps finished, skipped ones included: the position in the data.
   [[nodiscard]] std::int64_t step() const { return step_; }
+  // Of the last steps, how many in a row had no finite gradient.
+  [[nodiscard]] std::int64_t skipped_in_a_row() const { return skipped_in_a_row_; }
+  // Optimiser, learning rates and number of steps in words. A run may go on with others, but should
+  // know: schedule_before() is what the checkpoint was written with, empty without one.
+  [[nodiscard]] std::string schedule() const;
+  [[nodiscard]] const std::string& schedule_before() const { return schedule_before_; }
   [[nodiscard]] FlatParameters& parameters() { return parameters_; }
   [[nodiscard]] const FlatParameters& parameters() const { return parameters_; }
 
@@ -36,18 +64,28 @@ class Trial {
   // communicator over host memory gets a copy when they are on a GPU.
   void reduce(runtime::Communicator& replicas);
 
+  // Of this rank's gradients.
+  [[nodiscard]] double gradient_norm();
+
   struct StepResult {
     double gradient_norm = 0;
     double learning_rate = 0;
     bool skipped = false;  // the gradient was not finite; nothing changed but the position
   };
-  // Updates the parameters, clears the gradients and moves on by one step.
-  StepResult finish_step();
+  // Updates the parameters, clears the gradients and moves on by one step. `norm`: of the gradients of
+  // all ranks on which this trial learns.
+  StepResult finish_step(double norm);
+  StepResult finish_step() { return finish_step(gradient_norm()); }
 
-  // Writes adapter.safetensors, optimizer.safetensors and state.json into `folder`.
-  void save(const std::filesystem::path& folder);
-  // Throws ModelError naming the file for whatever is missing, damaged or of another shape.
-  void load(const std::filesystem::path& folder);
+  // Copies all state into `state`, whose memory is used again when it fits.
+  void copy_to(TrialState& state) const;
+  // Takes parameters, moments and position from a checkpoint's content. All is checked before
+  // anything changes. Throws ModelError naming the tensor that is missing or of another shape.
+  void restore(const TrialState& position, const TensorMap& values, const TensorMap& first,
+               const TensorMap& second);
+  // Takes parameters alone: a start from what another run has learned. A name that `values` lacks
+  // keeps its initial value if it is not the adapter's.
+  void start_from(const TensorMap& values);
 
  private:
   std::int64_t id_;
@@ -55,9 +93,11 @@ class Trial {
   std::int64_t total_steps_;
   OptimizerOptions options_;
   FlatParameters parameters_;
-  models::QFormer adapter_;
+  std::optional<models::QFormer> adapter_;
   AdamW optimizer_;
   std::int64_t step_ = 0;
+  std::int64_t skipped_in_a_row_ = 0;
+  std::string schedule_before_;
 };
 
 }  // namespace desta::trainer

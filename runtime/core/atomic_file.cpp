@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -43,6 +44,23 @@ fs::path temporary_name(const fs::path& path) {
          fmt::format(".{}.{}.tmp", path.filename().string(), static_cast<long>(::getpid()));
 }
 
+// A folder that is there already is swapped for the new one in one step, or, on file systems that
+// cannot (NFS), put aside first: it is never removed before the new one stands.
+void put_in_place(const fs::path& made, const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    fs::rename(made, path);
+    return;
+  }
+  if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(made);
+    return;
+  }
+  const fs::path aside = temporary_name(path.string() + ".old");
+  fs::rename(path, aside);
+  fs::rename(made, path);
+  fs::remove_all(aside);
+}
+
 }  // namespace
 
 void publish_atomically(const fs::path& path,
@@ -56,10 +74,7 @@ void publish_atomically(const fs::path& path,
     fs::remove_all(temporary);
     write(temporary);
     sync_tree(temporary);
-    if (fs::is_directory(path)) {
-      fs::remove_all(path);
-    }
-    fs::rename(temporary, path);
+    put_in_place(temporary, path);
     sync_path(path.has_parent_path() ? path.parent_path() : fs::path("."));
   } catch (const fs::filesystem_error& error) {
     fs::remove_all(temporary, ignored);

@@ -4,28 +4,14 @@
 
 #include <cstdlib>
 #include <exception>
+#include <numeric>
 
 #include "runtime/transport/mpi_check.h"
 
 namespace desta::runtime {
-namespace {
-
-std::string detect_launcher() {
-  if (std::getenv("SLURM_STEP_ID") != nullptr) {
-    return "slurm";
-  }
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMI_SIZE") != nullptr ||
-      std::getenv("PMIX_RANK") != nullptr) {
-    return "mpirun";
-  }
-  return "none";
-}
-
-}  // namespace
 
 MpiEnvironment::MpiEnvironment(int* argc, char*** argv)
-    // MPI_Init sets launcher-like variables in a process started alone, so look before.
-    : exceptions_at_start_(std::uncaught_exceptions()), launcher_(detect_launcher()) {
+    : exceptions_at_start_(std::uncaught_exceptions()) {
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_MULTIPLE) {
@@ -49,6 +35,26 @@ MpiEnvironment::~MpiEnvironment() {
     return;
   }
   MPI_Finalize();
+}
+
+std::vector<std::string> MpiEnvironment::all_gather(const std::string& mine) const {
+  const auto ranks = static_cast<std::size_t>(size_);
+  std::vector<int> sizes(ranks);
+  const int my_size = static_cast<int>(mine.size());
+  check_mpi(MPI_Allgather(&my_size, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD),
+            "gathering sizes from all ranks");
+  std::vector<int> offsets(ranks);
+  std::exclusive_scan(sizes.begin(), sizes.end(), offsets.begin(), 0);
+  std::string all(static_cast<std::size_t>(offsets.back() + sizes.back()), '\0');
+  check_mpi(MPI_Allgatherv(mine.data(), my_size, MPI_CHAR, all.data(), sizes.data(), offsets.data(),
+                           MPI_CHAR, MPI_COMM_WORLD),
+            "gathering from all ranks");
+  std::vector<std::string> parts;
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    parts.push_back(
+        all.substr(static_cast<std::size_t>(offsets[rank]), static_cast<std::size_t>(sizes[rank])));
+  }
+  return parts;
 }
 
 void MpiEnvironment::abort_job(int exit_code) {

@@ -7,7 +7,7 @@
 #pragma once
 
 #include <string>
-#include <string_view>
+#include <vector>
 
 namespace desta::runtime {
 
@@ -24,8 +24,10 @@ class MpiEnvironment {
   // Among the ranks of this host.
   [[nodiscard]] int local_rank() const { return local_rank_; }
   [[nodiscard]] int local_size() const { return local_size_; }
-  // Who started the job: "slurm", "mpirun" or "none".
-  [[nodiscard]] std::string_view launcher() const { return launcher_; }
+
+  // What every rank has given, by rank. Collective over all ranks; for small things at start and
+  // end. Throws TransportError.
+  [[nodiscard]] std::vector<std::string> all_gather(const std::string& mine) const;
 
   // Ends every process of the job at once with this exit code. For a failure that the other ranks
   // cannot learn of; nothing is cleaned up.
@@ -37,7 +39,6 @@ class MpiEnvironment {
   int local_rank_ = 0;
   int local_size_ = 1;
   int exceptions_at_start_ = 0;
-  std::string launcher_;
 };
 
 }  // namespace desta::runtime

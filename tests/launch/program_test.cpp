@@ -104,7 +104,7 @@ TEST_F(ConfiguredProgram, EvaluationAndChatWithoutACheckpointSayWhatToDo) {
   for (const std::string name : {"desta-eval", "desta-chat"}) {
     const auto result = run_command(command(name, config_.string()));
     EXPECT_EQ(result.code, 2) << name;
-    EXPECT_NE(result.output.find("holds no checkpoint"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("holds no whole checkpoint"), std::string::npos) << result.output;
     EXPECT_NE(result.output.find("--adapter"), std::string::npos) << result.output;
   }
 }

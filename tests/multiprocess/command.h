@@ -91,8 +91,17 @@ class Background {
   }
   // How it ended.
   [[nodiscard]] int code() const { return status_code(status_); }
+  [[nodiscard]] pid_t pid() const { return pid_; }
   // The ranks, when the command is mpirun.
   [[nodiscard]] std::vector<pid_t> ranks() const { return children_of(pid_); }
+  // mpirun alone; what becomes of its ranks is Open MPI's business.
+  void kill_parent() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, &status_, 0);
+      pid_ = 0;
+    }
+  }
   // As a power cut: all at once, nobody hears of it.
   void kill_all() {
     if (pid_ > 0) {

@@ -38,7 +38,7 @@ TEST(AdamW, FollowsThePapersFormula) {
   double rate = 0.05;
   for (const auto& gradient : gradients) {
     at::Tensor flat = vector(gradient);
-    EXPECT_FALSE(optimizer.apply(values, flat, rate).skipped);
+    EXPECT_FALSE(optimizer.apply(values, flat, rate, at::norm(flat).item<double>()).skipped);
     for (std::size_t i = 0; i < paper.size(); ++i) {
       paper[i].step(gradient[i], rate);
       EXPECT_NEAR(values[static_cast<std::int64_t>(i)].item<double>(), paper[i].theta, 1e-5);
@@ -52,7 +52,7 @@ TEST(AdamW, TheFirstStepMovesByTheLearningRateAgainstTheGradient) {
   at::Tensor values = vector({0, 0, 0});
   at::Tensor gradients = vector({0.001, -5, 0});
   AdamW optimizer({.weight_decay = 0, .clip_norm = 0}, values);
-  optimizer.apply(values, gradients, 0.1);
+  optimizer.apply(values, gradients, 0.1, at::norm(gradients).item<double>());
   EXPECT_NEAR(values[0].item<double>(), -0.1, 1e-5);
   EXPECT_NEAR(values[1].item<double>(), 0.1, 1e-6);
   EXPECT_EQ(values[2].item<double>(), 0);
@@ -64,12 +64,12 @@ TEST(AdamW, AGradientThatIsNotFiniteChangesNothing) {
     at::Tensor values = vector({1, 2});
     AdamW optimizer({}, values);
     at::Tensor good = vector({1, 1});
-    optimizer.apply(values, good, 0.1);
+    optimizer.apply(values, good, 0.1, at::norm(good).item<double>());
     const at::Tensor before = values.clone();
     const at::Tensor first = optimizer.first_moment().clone();
     const at::Tensor second = optimizer.second_moment().clone();
     at::Tensor gradients = vector({0.5, bad});
-    EXPECT_TRUE(optimizer.apply(values, gradients, 0.1).skipped);
+    EXPECT_TRUE(optimizer.apply(values, gradients, 0.1, at::norm(gradients).item<double>()).skipped);
     EXPECT_TRUE(at::equal(values, before));
     EXPECT_TRUE(at::equal(optimizer.first_moment(), first));
     EXPECT_TRUE(at::equal(optimizer.second_moment(), second));
@@ -81,7 +81,7 @@ TEST(AdamW, ClipsTheGradientToTheNorm) {
   at::Tensor values = vector({0, 0});
   AdamW optimizer({.beta1 = 0.9, .clip_norm = 1.0}, values);
   at::Tensor gradients = vector({3, 4});
-  const auto update = optimizer.apply(values, gradients, 0.1);
+  const auto update = optimizer.apply(values, gradients, 0.1, at::norm(gradients).item<double>());
   EXPECT_NEAR(update.gradient_norm, 5.0, 1e-6) << "the norm before clipping is reported";
   EXPECT_NEAR(optimizer.first_moment()[0].item<double>(), 0.1 * 0.6, 1e-7);
   EXPECT_NEAR(optimizer.first_moment()[1].item<double>(), 0.1 * 0.8, 1e-7);
@@ -91,7 +91,7 @@ TEST(AdamW, LeavesASmallGradientUnclipped) {
   at::Tensor values = vector({0, 0});
   AdamW optimizer({.beta1 = 0.9, .clip_norm = 1.0}, values);
   at::Tensor gradients = vector({0.3, 0.4});
-  optimizer.apply(values, gradients, 0.1);
+  optimizer.apply(values, gradients, 0.1, at::norm(gradients).item<double>());
   EXPECT_NEAR(optimizer.first_moment()[0].item<double>(), 0.03, 1e-8);
 }
 

@@ -58,7 +58,7 @@ TEST(Schedule, ReadsAsATableOfOneActionALine) {
 TEST(Schedule, FrozenStagesBeforeTheAdapterHaveNoBackwardPass) {
   for (const auto& kind : kKinds) {
     const auto schedule =
-        training_schedule(kind, {.stages = 4, .microbatches = 5, .adapter_stage = 2});
+        training_schedule(kind, {.stages = 4, .microbatches = 5, .first_backward = 2});
     for (std::size_t stage = 0; stage < 4; ++stage) {
       const auto& table = schedule.stages[stage];
       EXPECT_EQ(contains(table, Op::kBackward), stage >= 2) << kind << " stage " << stage;
@@ -72,7 +72,7 @@ TEST(Schedule, OnlyTheAdaptersStageReducesAndSteps) {
   for (const auto& kind : kKinds) {
     for (std::int64_t adapter = 0; adapter < 3; ++adapter) {
       const auto schedule = training_schedule(
-          kind, {.stages = 3, .microbatches = 4, .adapter_stage = adapter, .trial = 7});
+          kind, {.stages = 3, .microbatches = 4, .first_backward = adapter, .trial = 7});
       for (std::int64_t stage = 0; stage < 3; ++stage) {
         const auto& table = schedule.stages[static_cast<std::size_t>(stage)];
         EXPECT_EQ(contains(table, Op::kReduce), stage == adapter);

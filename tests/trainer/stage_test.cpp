@@ -28,8 +28,8 @@ double pass(std::int64_t stages, at::Tensor& gradient) {
     activations = stage.forward({.key = 0, .global_microbatch = 0, .rows = &rows, .learn = true},
                                 activations, stage.part().adapter ? &trial : nullptr, loader, 1.0);
   }
-  at::Tensor back;
-  for (auto stage = chain.rbegin(); stage != chain.rend() && stage->part().has_llama(); ++stage) {
+  Activations back;
+  for (auto stage = chain.rbegin(); stage != chain.rend() && stage->part().has_backward(); ++stage) {
     back = stage->backward(0, back);
   }
   gradient = trial.parameters().gradients().clone();

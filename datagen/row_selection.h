@@ -1,0 +1,28 @@
+// Which rows of a dataset a configuration would have made itself. A folder may hold the rows of many
+// prompts, metadata choices and models; a trial learns from its own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "datagen/dataset.h"
+#include "datagen/seed_transcript.h"
+
+namespace desta::datagen {
+
+// What a row's key depends on besides its recording: see row_key().
+struct RowSelection {
+  SeedOptions seeds;
+  std::vector<std::string> prompts;
+  std::string generator;
+  std::uint64_t seed = 0;
+  std::string decoding;
+};
+
+// Indices of the rows whose id is the key of what the selection asks for, in the order of their ids:
+// not of their writing, which depends on which trial was first.
+[[nodiscard]] std::vector<std::size_t> matching_rows(const Dataset& dataset,
+                                                     const RowSelection& selection);
+
+}  // namespace desta::datagen

@@ -1,0 +1,229 @@
+#include "launch/sweep_trial.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "desta_version.h"
+#include "launch/sweep_process.h"
+#include "launch/sweep_state.h"
+#include "runtime/core/atomic_file.h"
+#include "runtime/core/error.h"
+#include "runtime/core/log.h"
+#include "runtime/core/stop_request.h"
+
+namespace desta::launch {
+namespace fs = std::filesystem;
+
+namespace {
+
+// What a child of ours runs is ours until it is gone too.
+constexpr auto kInherited = runtime::FileLock::Inherit::kByChildren;
+
+// Rounds go on with other samples and other dropout.
+constexpr std::uint64_t kSeedsARound = 1000;
+
+fs::path marker(const Plan& plan, const Trial& trial) {
+  return plan.folder / "prepared" / (trial.data_key + ".json");
+}
+
+// What distinguishes a round from the configuration of its trial.
+std::vector<std::string> round_arguments(const Plan& plan, const Trial& trial, std::int64_t round) {
+  std::vector<std::string> arguments = {TrialFolder(plan.trial_folder(trial)).config().string()};
+  if (plan.rounds == 1) {
+    return arguments;
+  }
+  const auto set = [&](const std::string& key, const std::string& value) {
+    arguments.insert(arguments.end(), {"--set", key + "=" + value});
+  };
+  set("run.folder", plan.run_folder(trial, round).string());
+  if (round > 1) {
+    set("run.seed",
+        std::to_string(trial.seed + kSeedsARound * static_cast<std::uint64_t>(round - 1)));
+    set("train.start_from", plan.run_folder(trial, round - 1).string());
+  }
+  return arguments;
+}
+
+std::string description(const Trial& trial) {
+  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+  for (const auto& setting : trial.settings) {
+    settings[setting.key] = setting.value;
+  }
+  const nlohmann::ordered_json json = {{"index", trial.index},
+                                       {"condition", trial.condition},
+                                       {"seed", trial.seed},
+                                       {"overrides", settings}};
+  return json.dump(2) + "\n";
+}
+
+void write_if_new(const fs::path& path, const std::string& text) {
+  if (!fs::exists(path) || runtime::read_file(path) != text) {
+    runtime::write_file_atomically(path, text);
+  }
+}
+
+// A trial's state as it goes on; whoever makes one holds the trial's lock.
+class Course {
+ public:
+  Course(const Plan& plan, const Trial& trial, pid_t sweeper)
+      : plan_(plan), trial_(trial), folder_(plan.trial_folder(trial)), state_(folder_.current()) {
+    state_.status = TrialStatus::kRunning;
+    state_.attempts += 1;
+    state_.exit_code = 0;
+    state_.message.clear();
+    state_.started = utc_now();
+    state_.ended.clear();
+    state_.host = host_name();
+    state_.pid = ::getpid();
+    state_.sweeper = sweeper;
+    state_.version = DESTA_VERSION;
+  }
+
+  int run() {
+    folder_.write(state_);
+    const auto [code, message] = prepare(plan_, trial_, 0);
+    if (code != runtime::kExitOk) {
+      return end({.code = code, .stopped = code == runtime::kExitRequeue, .message = message});
+    }
+    for (std::int64_t round = 1; round <= plan_.rounds; ++round) {
+      if (fs::exists(plan_.run_folder(trial_, round) / "evaluation.json")) {
+        continue;
+      }
+      state_.round = round;
+      folder_.write(state_);
+      for (const auto& command :
+           {train_command(plan_, trial_, round), evaluation_command(plan_, trial_, round)}) {
+        if (runtime::stop_is_due()) {
+          return end({.stopped = true, .message = "stopped by " + runtime::stop_reason()});
+        }
+        const Ending ending = run_to_end(command, folder_.log());
+        if (ending.code != runtime::kExitOk) {
+          return end(ending);
+        }
+      }
+    }
+    state_.round = plan_.rounds;
+    return end({});
+  }
+
+ private:
+  int end(const Ending& ending) {
+    state_.ended = utc_now();
+    state_.exit_code = ending.code;
+    state_.message = ending.message;
+    int code = runtime::kExitOk;
+    state_.status = TrialStatus::kDone;
+    if (ending.stopped) {
+      state_.status = TrialStatus::kPending;
+      code = runtime::kExitRequeue;
+    } else if (ending.code != runtime::kExitOk) {
+      state_.status = TrialStatus::kFailed;
+      code = runtime::kExitFailure;
+    }
+    folder_.write(state_);
+    return code;
+  }
+
+  const Plan& plan_;
+  const Trial& trial_;
+  TrialFolder folder_;
+  TrialState state_;
+};
+
+}  // namespace
+
+CommandLine datagen_command(const Plan& plan, const Trial& trial, std::int64_t ranks) {
+  return command_line(plan.launcher, ranks > 0 ? ranks : trial.other_ranks, "desta-datagen",
+                      {TrialFolder(plan.trial_folder(trial)).config().string()});
+}
+
+CommandLine train_command(const Plan& plan, const Trial& trial, std::int64_t round) {
+  return command_line(plan.launcher, trial.train_ranks, "desta-train",
+                      round_arguments(plan, trial, round));
+}
+
+CommandLine evaluation_command(const Plan& plan, const Trial& trial, std::int64_t round) {
+  return command_line(plan.launcher, trial.other_ranks, "desta-eval",
+                      round_arguments(plan, trial, round));
+}
+
+void write_descriptions(const Plan& plan) {
+  write_if_new(plan.folder / "sweep.yaml", plan.sweep_text);
+  for (const auto& trial : plan.trials) {
+    const TrialFolder folder(plan.trial_folder(trial));
+    write_if_new(folder.description(), description(trial));
+    write_if_new(folder.config(), trial.config);
+  }
+}
+
+bool is_prepared(const Plan& plan, const Trial& trial) {
+  return trial.data_key.empty() || fs::exists(marker(plan, trial));
+}
+
+std::pair<int, std::string> prepare(const Plan& plan, const Trial& trial, std::int64_t ranks) {
+  if (is_prepared(plan, trial)) {
+    return {runtime::kExitOk, ""};
+  }
+  const fs::path folder = plan.folder / "prepared";
+  auto lock = runtime::FileLock::try_take(folder / "lock", kInherited);
+  while (!lock) {
+    if (runtime::stop_is_due()) {
+      return {runtime::kExitRequeue, "stopped by " + runtime::stop_reason()};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    lock = runtime::FileLock::try_take(folder / "lock", kInherited);
+  }
+  if (is_prepared(plan, trial)) {
+    return {runtime::kExitOk, ""};
+  }
+  const fs::path log = folder / (trial.data_key + ".txt");
+  runtime::log().info("making the data of '{}' in {} (log: {})", trial.condition, trial.data_folder,
+                      log.string());
+  const Ending ending = run_to_end(datagen_command(plan, trial, ranks), log);
+  if (ending.stopped) {
+    return {runtime::kExitRequeue, ending.message};
+  }
+  if (ending.code != runtime::kExitOk) {
+    return {runtime::kExitFailure, "its data could not be made: " + ending.message};
+  }
+  const nlohmann::ordered_json done = {{"key", trial.data_key},
+                                       {"folder", trial.data_folder},
+                                       {"condition", trial.condition},
+                                       {"ended", utc_now()}};
+  runtime::write_file_atomically(marker(plan, trial), done.dump(2) + "\n");
+  return {runtime::kExitOk, ""};
+}
+
+int prepare_all(const Plan& plan, std::int64_t ranks) {
+  int code = runtime::kExitOk;
+  for (const Trial* trial : plan.data_jobs()) {
+    const auto [ended, message] = prepare(plan, *trial, ranks);
+    if (ended == runtime::kExitRequeue) {
+      return ended;
+    }
+    if (ended != runtime::kExitOk) {
+      code = ended;
+      runtime::log().error("'{}': {}", trial->condition, message);
+    }
+  }
+  return code;
+}
+
+int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper) {
+  const TrialFolder folder(plan.trial_folder(trial));
+  const auto lock = runtime::FileLock::try_take(folder.lock(), kInherited);
+  const TrialState before = folder.read();
+  if (!lock) {
+    runtime::log().info("{}: is being run by process {} on {}", trial.id, before.pid, before.host);
+    return runtime::kExitRequeue;
+  }
+  if (before.status == TrialStatus::kDone) {
+    runtime::log().info("{}: done already", trial.id);
+    return runtime::kExitOk;
+  }
+  return Course(plan, trial, sweeper).run();
+}
+
+}  // namespace desta::launch

@@ -1,0 +1,41 @@
+// The course of one trial: for every round, training, then evaluation. And the data generation that
+// trials share, each kind once.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "launch/sweep_plan.h"
+
+namespace desta::launch {
+
+using CommandLine = std::vector<std::string>;
+
+[[nodiscard]] CommandLine datagen_command(const Plan& plan, const Trial& trial, std::int64_t ranks);
+[[nodiscard]] CommandLine train_command(const Plan& plan, const Trial& trial, std::int64_t round);
+[[nodiscard]] CommandLine evaluation_command(const Plan& plan, const Trial& trial,
+                                             std::int64_t round);
+
+// Writes what a person wants to find in the folders: the sweep file, each trial's settings.
+void write_descriptions(const Plan& plan);
+
+[[nodiscard]] bool is_prepared(const Plan& plan, const Trial& trial);
+
+// Makes the data that `trial` needs, unless that has been done. One at a time in a sweep: a second
+// process waits for the first. `ranks` of datagen; 0: as many as the trial has. Returns an exit
+// code and the message of a failure.
+std::pair<int, std::string> prepare(const Plan& plan, const Trial& trial, std::int64_t ranks);
+
+// All of them, one after the other, whichever fail. Returns an exit code.
+int prepare_all(const Plan& plan, std::int64_t ranks);
+
+// Runs what the trial has not done yet; its state is in its folder. `sweeper`: the process that
+// asked for it, 0 when a person or a scheduler did. Returns an exit code: 0 done (now or before), 1
+// failed, 75 stopped or being run by somebody else.
+int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper);
+
+}  // namespace desta::launch

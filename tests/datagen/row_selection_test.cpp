@@ -1,0 +1,108 @@
+#include "datagen/row_selection.h"
+
+#include <gtest/gtest.h>
+
+#include "datagen/metadata.h"
+#include "test_files.h"
+
+namespace desta::datagen {
+namespace {
+
+Attribute known(const std::string& name, const std::string& word) {
+  Attribute attribute;
+  attribute.name = name;
+  attribute.text = attribute.word = word;
+  return attribute;
+}
+
+const Metadata kKnown = {known("gender", "Male"), known("volume", "Low")};
+
+RowSelection selection(std::vector<std::string> attributes, std::vector<std::string> prompts) {
+  return {.seeds = {.attributes = std::move(attributes)},
+          .prompts = std::move(prompts),
+          .generator = "llm",
+          .seed = 1,
+          .decoding = "greedy"};
+}
+
+// The row that a selection's first prompt makes of recording `number`.
+Row row_for(int number, const RowSelection& asked, const std::string& prompt) {
+  Row row;
+  row.audio_filepath = "audio/" + std::to_string(number) + ".wav";
+  row.transcription = "Rain falls.";
+  row.duration = 2;
+  row.seed_transcript = seed_transcript(row.transcription, row.duration, kKnown, asked.seeds);
+  row.prompt = prompt;
+  row.response = "A man.";
+  row.metadata_json = metadata_to_json(kKnown).dump();
+  row.generator = asked.generator;
+  row.seed = asked.seed;
+  row.id = row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator, row.seed,
+                   asked.decoding);
+  return row;
+}
+
+std::vector<std::string> ids(const Dataset& dataset, const RowSelection& asked) {
+  std::vector<std::string> found;
+  for (const auto row : matching_rows(dataset, asked)) {
+    found.push_back(dataset.id(row));
+  }
+  return found;
+}
+
+TEST(RowSelection, ATrialLearnsFromItsOwnRowsInAnOrderThatDoesNotDependOnTheWriting) {
+  const RowSelection all = selection({"gender", "volume"}, {"What?"});
+  const RowSelection poor = selection({"volume"}, {"What?"});
+  const RowSelection asks = selection({"gender", "volume"}, {"Who?", "What?"});
+  const TestFolder folder;
+  DatasetWriter forward(folder.path() / "forward");
+  DatasetWriter backward(folder.path() / "backward");
+  std::vector<Row> rows;
+  for (int i = 0; i < 10; ++i) {
+    rows.push_back(row_for(i, all, "What?"));
+    rows.push_back(row_for(i, poor, "What?"));
+    rows.push_back(row_for(i, asks, "Who?"));
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    forward.append(rows[i]);
+    backward.append(rows[rows.size() - 1 - i]);
+  }
+  forward.finish();
+  backward.finish();
+  const Dataset a = Dataset::open(folder.path() / "forward");
+  const Dataset b = Dataset::open(folder.path() / "backward");
+  EXPECT_EQ(ids(a, all).size(), 10u);
+  EXPECT_EQ(ids(a, poor).size(), 10u);
+  EXPECT_EQ(ids(a, asks).size(), 20u);
+  for (const auto& asked : {all, poor, asks}) {
+    EXPECT_EQ(ids(a, asked), ids(b, asked));
+  }
+  for (const auto row : matching_rows(a, poor)) {
+    EXPECT_EQ(a.row(row).seed_transcript.find("Gender"), std::string::npos);
+  }
+}
+
+TEST(RowSelection, AnotherModelSeedOrDecodingMatchesNothing) {
+  const RowSelection asked = selection({"gender"}, {"What?"});
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  writer.append(row_for(0, asked, "What?"));
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  EXPECT_EQ(matching_rows(dataset, asked).size(), 1u);
+  RowSelection changed = asked;
+  changed.generator = "another";
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  changed = asked;
+  changed.seed = 2;
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  changed = asked;
+  changed.decoding = "temperature 1";
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  changed = asked;
+  changed.prompts = {"Who?"};
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+}
+
+}  // namespace
+}  // namespace desta::datagen
