@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <set>
 
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
@@ -89,20 +90,24 @@ void Coordinator::start_line() {
         megabytes(info.resident_bytes) - megabytes(info.frozen_bytes + info.adapter_bytes));
   }
   const trainer::StageInfo& adapter = infos_[adapter_rank_];
-  for (const auto& problem : adapter.problems) {
-    runtime::log().warn("checkpoint passed over: {}", problem);
-  }
-  // Each replica has read the run folder by itself.
+  std::set<std::string> problems;
+  // Each rank on which something learns has read the run folder by itself.
   const auto stages = static_cast<std::size_t>(options_.pipeline.stages);
-  for (std::size_t rank = adapter_rank_; rank < infos_.size(); rank += stages) {
-    if (infos_[rank].start_step != adapter.start_step ||
-        infos_[rank].adapter_checksum != adapter.adapter_checksum) {
+  for (std::size_t rank = 0; rank < infos_.size(); ++rank) {
+    const trainer::StageInfo& info = infos_[rank];
+    problems.insert(info.problems.begin(), info.problems.end());
+    if (info.adapter_bytes > 0 &&
+        (info.start_step != adapter.start_step || info.checkpoint != adapter.checkpoint ||
+         info.adapter_checksum != infos_[rank % stages].adapter_checksum)) {
       throw runtime::ConfigError(
           "ranks {} and {} start from different adapters (step {} of '{}' and step {} of '{}'): "
           "run.folder {} must be the same, whole folder on all nodes",
-          adapter_rank_, rank, adapter.start_step, adapter.checkpoint, infos_[rank].start_step,
-          infos_[rank].checkpoint, options_.folder);
+          adapter_rank_, rank, adapter.start_step, adapter.checkpoint, info.start_step,
+          info.checkpoint, options_.folder);
     }
+  }
+  for (const auto& problem : problems) {
+    runtime::log().warn("checkpoint passed over: {}", problem);
   }
   first_step_ = adapter.start_step;
   total_steps_ = options_.steps > 0 ? options_.steps : options_.epochs * adapter.steps_per_epoch;
@@ -180,11 +185,24 @@ void Coordinator::save(bool wait) {
   for (auto& stage : stages_) {
     futures.push_back(stage.call<&StageActor::save>(wait));
   }
+  std::vector<trainer::SaveOutcome> outcomes;
   for (const auto& saves : runtime::get_all(futures)) {
-    note(saves);
+    outcomes.insert(outcomes.end(), saves.begin(), saves.end());
   }
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
   metrics_.write({{"step", step_}, {"seconds_waited_for_save", waited.count()}, {"to_its_end", wait}});
+  if (!wait) {
+    note(outcomes);
+    return;
+  }
+  // Nothing comes behind the last one that could save again.
+  const trainer::SaveOutcome last = outcomes.back();
+  outcomes.pop_back();
+  note(outcomes);
+  if (!last.problem.empty()) {
+    throw runtime::InternalError("{}", last.problem);
+  }
+  runtime::log().info("saved {}", last.path);
 }
 
 void Coordinator::note(const std::vector<trainer::SaveOutcome>& saves) {
@@ -192,13 +210,11 @@ void Coordinator::note(const std::vector<trainer::SaveOutcome>& saves) {
     if (save.problem.empty()) {
       failed_saves_ = 0;
       runtime::log().info("saved {}", save.path);
-      continue;
-    }
-    const bool was_last = step_ == total_steps_ || ++failed_saves_ == kMaximumFailedSaves;
-    if (was_last) {
+    } else if (++failed_saves_ == kMaximumFailedSaves) {
       throw runtime::InternalError("{}", save.problem);
+    } else {
+      runtime::log().warn("not saved; training goes on and will save again: {}", save.problem);
     }
-    runtime::log().warn("not saved; training goes on and will save again: {}", save.problem);
   }
 }
 

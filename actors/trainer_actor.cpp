@@ -26,7 +26,9 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
     report.total.loss += part.loss;
     report.total.tokens += part.tokens;
     report.total.right_tokens += part.right_tokens;
-    report.total.gradient_norm = std::max(report.total.gradient_norm, part.gradient_norm);
+    if (part.gradient_norm != 0) {  // every stage that has stepped knows the whole norm, NaN or not
+      report.total.gradient_norm = part.gradient_norm;
+    }
     report.total.learning_rate = std::max(report.total.learning_rate, part.learning_rate);
     report.total.stop_is_due = report.total.stop_is_due || part.stop_is_due;
     report.total.saves.insert(report.total.saves.end(), part.saves.begin(), part.saves.end());

@@ -76,8 +76,8 @@ std::string to_line(const nlohmann::ordered_json& answer) {
   return answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-// The dataset's responses were written before training. The same LLM, loaded for this evaluation,
-// writes them again: the texts must be the same.
+// The dataset's responses were written before training. The LLM of this evaluation writes them again:
+// the same texts, unless the LLM itself has learned (train.what: lora).
 nlohmann::ordered_json retention(const JobConfig& config, Evaluators& evaluators) {
   const auto dataset = datagen::Dataset::open(config.dataset_folder("train"));
   const std::string generator = launch::generator_name(config);

@@ -93,10 +93,13 @@ int work(const Arguments& arguments) {
   } else {
     code = run_all(plan, file, arguments);
   }
-  if (code == runtime::kExitRequeue && runtime::stop_is_due() && arguments.sweeper == 0) {
+  if (arguments.sweeper != 0) {
+    return code;
+  }
+  if (code == runtime::kExitRequeue) {
     (void)launch::requeue_job(environment, plan.preemption);
   }
-  return code;
+  return code == launch::kHeldElsewhere ? runtime::kExitRequeue : code;
 }
 
 void add_commands(CLI::App& app, Arguments& arguments) {

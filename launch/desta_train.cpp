@@ -108,10 +108,12 @@ void train(Job& job) {
         system.provide<desta::trainer::Links>(links);
       },
       [&](desta::runtime::ActorSystem& system) {
+        desta::actors::Coordinator coordinator(system, shared);
+        // The run folder is ours now.
         desta::runtime::write_file_atomically(
             std::filesystem::path(options.folder) / "config.yaml",
             desta::launch::to_yaml(job.config));
-        job.preempted = !desta::actors::Coordinator(system, shared).run();
+        job.preempted = !coordinator.run();
       });
 }
 

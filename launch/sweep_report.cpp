@@ -220,9 +220,11 @@ class Page {
       }
       html_ += "</tr>\n";
     }
+    const std::string of = escape_markup(reference_condition(plan_));
     reference_row("majority class", set.majority, set.instructions.size());
-    reference_row("transcription only", set.transcription_only, set.instructions.size());
-    reference_row("ceiling (true seed transcript)", set.ceiling, set.instructions.size());
+    reference_row("transcription only (" + of + ")", set.transcription_only, set.instructions.size());
+    reference_row("ceiling: true seed transcript (" + of + ")", set.ceiling,
+                  set.instructions.size());
     html_ += "</table></div>\n";
   }
 

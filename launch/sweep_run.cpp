@@ -115,6 +115,8 @@ class Scheduler {
     if (code == runtime::kExitOk) {
       ++finished_;
       runtime::log().info("{} done {}", place(), trial.id);
+    } else if (code == kHeldElsewhere) {
+      waiting_.push_back(&trial);
     } else if (code == runtime::kExitRequeue || stopping_) {
       waiting_.push_back(&trial);
       if (!stopping_) {
@@ -160,7 +162,7 @@ class Scheduler {
     runtime::log().info("{} of {} trials are done, {} failed{}", finished_ - failed_,
                         plan_.trials.size(), failed_, rest);
     if (!waiting_.empty()) {
-      return runtime::kExitRequeue;
+      return stopping_ ? runtime::kExitRequeue : kHeldElsewhere;
     }
     return failed_ > 0 ? runtime::kExitFailure : runtime::kExitOk;
   }

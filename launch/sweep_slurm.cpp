@@ -91,7 +91,8 @@ int submit(const Plan& plan, const fs::path& plan_file, const SlurmOptions& opti
   if (!prepared) {
     const std::string id = finish(common("data", "data-%j.txt"), "prepare");
     fmt::print("job {}: the data\n", id);
-    dependency = "afterok:" + id;
+    // Whatever became of it: a trial whose data is missing tries once more, and fails alone.
+    dependency = "afterany:" + id;
   }
   std::vector<std::string> arguments = common("trials", "trial-%A_%a.txt");
   arguments.push_back(
@@ -99,7 +100,6 @@ int submit(const Plan& plan, const fs::path& plan_file, const SlurmOptions& opti
                   options.at_once > 0 ? fmt::format("%{}", options.at_once) : std::string()));
   if (!dependency.empty()) {
     arguments.push_back("--dependency=" + dependency);
-    arguments.emplace_back("--kill-on-invalid-dep=yes");
   }
   const std::string id = finish(std::move(arguments), "trial");
   fmt::print("job {}: trials {}; follow them with `desta-sweep status` and `squeue -j {}`\n", id,

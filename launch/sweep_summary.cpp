@@ -32,10 +32,15 @@ double mean_or_zero(const std::vector<double>& values) {
   return values.empty() ? 0 : spread(values).mean;
 }
 
-void add_references(SetColumns& columns, const SweepResults& results) {
+// Of one condition's runs: another prompt or another list of attributes has another ceiling.
+void add_references(SetColumns& columns, const SweepResults& results,
+                    const std::string& condition) {
   const auto add = [&](auto&& find) {
     std::vector<double> majority, transcription_only, ceiling;
     for (const auto& run : results.runs) {
+      if (run.trial->condition != condition) {
+        continue;
+      }
       const SetResult* set = find_set(run, columns.name);
       const TaskResult* task = set == nullptr ? nullptr : find(*set);
       if (task != nullptr) {
@@ -54,7 +59,7 @@ void add_references(SetColumns& columns, const SweepResults& results) {
   add([](const SetResult& set) { return &set.average; });
 }
 
-std::vector<SetColumns> find_columns(const SweepResults& results) {
+std::vector<SetColumns> find_columns(const Plan& plan, const SweepResults& results) {
   std::vector<SetColumns> sets;
   for (const auto& run : results.runs) {
     for (const auto& set : run.sets) {
@@ -69,7 +74,7 @@ std::vector<SetColumns> find_columns(const SweepResults& results) {
     }
   }
   for (auto& set : sets) {
-    add_references(set, results);
+    add_references(set, results, reference_condition(plan));
   }
   return sets;
 }
@@ -173,7 +178,7 @@ class Comparison {
 
 Summary summarise(const Plan& plan, const SweepResults& results, std::size_t resamples) {
   Summary summary;
-  summary.sets = find_columns(results);
+  summary.sets = find_columns(plan, results);
   for (std::size_t condition = 0; condition < plan.conditions.size(); ++condition) {
     for (std::int64_t round = 1; round <= plan.rounds; ++round) {
       SummaryRow row;

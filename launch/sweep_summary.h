@@ -53,6 +53,12 @@ struct Summary {
   bool has_retention = false;
 };
 
+// The condition whose references (majority class, transcription only, ceiling) are shown: the baseline,
+// or the first.
+[[nodiscard]] inline const std::string& reference_condition(const Plan& plan) {
+  return plan.baseline.empty() ? plan.conditions.front() : plan.baseline;
+}
+
 [[nodiscard]] Summary summarise(const Plan& plan, const SweepResults& results,
                                 std::size_t resamples = kResamples);
 

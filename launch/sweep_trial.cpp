@@ -167,13 +167,15 @@ std::pair<int, std::string> prepare(const Plan& plan, const Trial& trial, std::i
     return {runtime::kExitOk, ""};
   }
   const fs::path folder = plan.folder / "prepared";
-  auto lock = runtime::FileLock::try_take(folder / "lock", kInherited);
+  // In the data's folder: another sweep may use it too.
+  const fs::path lock_file = fs::path(trial.data_folder) / "lock";
+  auto lock = runtime::FileLock::try_take(lock_file, kInherited);
   while (!lock) {
     if (runtime::stop_is_due()) {
       return {runtime::kExitRequeue, "stopped by " + runtime::stop_reason()};
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    lock = runtime::FileLock::try_take(folder / "lock", kInherited);
+    lock = runtime::FileLock::try_take(lock_file, kInherited);
   }
   if (is_prepared(plan, trial)) {
     return {runtime::kExitOk, ""};
@@ -217,7 +219,7 @@ int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper) {
   const TrialState before = folder.read();
   if (!lock) {
     runtime::log().info("{}: is being run by process {} on {}", trial.id, before.pid, before.host);
-    return runtime::kExitRequeue;
+    return kHeldElsewhere;
   }
   if (before.status == TrialStatus::kDone) {
     runtime::log().info("{}: done already", trial.id);

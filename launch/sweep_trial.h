@@ -33,9 +33,13 @@ std::pair<int, std::string> prepare(const Plan& plan, const Trial& trial, std::i
 // All of them, one after the other, whichever fail. Returns an exit code.
 int prepare_all(const Plan& plan, std::int64_t ranks);
 
+// What is left is being run by somebody else: between a sweeper and its children an exit code of its
+// own, for nothing has to be stopped or requeued because of it. To others it is 75.
+inline constexpr int kHeldElsewhere = 76;
+
 // Runs what the trial has not done yet; its state is in its folder. `sweeper`: the process that
 // asked for it, 0 when a person or a scheduler did. Returns an exit code: 0 done (now or before), 1
-// failed, 75 stopped or being run by somebody else.
+// failed, 75 stopped, or kHeldElsewhere.
 int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper);
 
 }  // namespace desta::launch

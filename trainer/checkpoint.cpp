@@ -12,6 +12,7 @@
 #include "models/safetensors.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
+#include "runtime/core/log.h"
 #include "trainer/learned.h"
 
 namespace desta::trainer {
@@ -110,9 +111,13 @@ std::int64_t step_of(const fs::path& checkpoint) {
 
 void remove_old(const fs::path& run, const fs::path& newest, const CheckpointOptions& options) {
   // Later steps than this one are left over from before a damaged checkpoint was passed over.
+  // They are put aside: who could not read them today may tomorrow.
   auto all = list_checkpoints(run);
   while (all.back() != newest) {
-    remove_checkpoint(all.back());
+    const fs::path aside =
+        all.back().parent_path() / fmt::format("passed-over-{}", all.back().filename().string());
+    fs::remove_all(aside);
+    fs::rename(all.back(), aside);
     all.pop_back();
   }
   std::erase_if(all, [&](const fs::path& path) {
@@ -174,7 +179,7 @@ fs::path take_newest(const fs::path& run, std::vector<std::string>& problems,
       return *path;
     } catch (const runtime::ConfigError&) {
       throw;
-    } catch (const runtime::Error& error) {
+    } catch (const std::exception& error) {  // of ours, or a file system's
       problems.emplace_back(error.what());
     }
   }
@@ -188,7 +193,11 @@ fs::path write_checkpoint(const fs::path& run, std::span<const TrialState> parts
   const fs::path path = run / "checkpoints" / fmt::format("step-{:08}", parts.front().step);
   runtime::publish_atomically(
       path, [&](const fs::path& temporary) { write_files(temporary, parts, identity); });
-  remove_old(run, path, options);
+  try {
+    remove_old(run, path, options);
+  } catch (const fs::filesystem_error& error) {  // what was written stands
+    runtime::log().warn("old checkpoints are not removed: {}", error.what());
+  }
   return path;
 }
 

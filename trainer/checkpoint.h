@@ -26,8 +26,8 @@ struct Checkpoint {
 };
 
 // Writes the state of a trial, one part for each stage on which it learns, as the checkpoint of its
-// step. Then removes what `options` does not keep, and any of a later step (damaged ones that were
-// passed over). Throws InternalError when the disk is full or the folder read-only; older checkpoints
+// step. Then removes what `options` does not keep, and puts aside any of a later step (damaged ones
+// that were passed over) as passed-over-step-NNNNNNNN. Throws InternalError when the disk is full or the folder read-only; older checkpoints
 // are untouched then.
 std::filesystem::path write_checkpoint(const std::filesystem::path& run,
                                        std::span<const TrialState> parts,

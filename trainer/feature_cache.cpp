@@ -14,6 +14,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// To be raised when other code makes other features of the same sound: reading, resampling, log-mel,
+// Whisper's layers.
+constexpr int kVersion = 1;
+
 // Names that keep the order of a list in name order.
 std::string name_of(std::size_t index) { return fmt::format("{:03}", index); }
 
@@ -27,8 +31,10 @@ std::string checksum_of(const std::vector<at::Tensor>& features) {
 
 }  // namespace
 
-FeatureCache::FeatureCache(fs::path folder, std::string setup)
-    : folder_(std::move(folder)), setup_(std::move(setup)) {}
+FeatureCache::FeatureCache(fs::path folder, std::string setup, at::Device device)
+    : folder_(std::move(folder)),
+      setup_(fmt::format("{} version {}", setup, kVersion)),
+      device_(device) {}
 
 const fs::path& FeatureCache::file_of(const fs::path& audio) const {
   const auto known = files_.find(audio.string());
@@ -50,6 +56,9 @@ std::vector<at::Tensor> FeatureCache::read(const fs::path& file) const {
   const auto wanted = stored.metadata().find("checksum");
   if (wanted == stored.metadata().end() || wanted->second != checksum_of(features)) {
     throw runtime::ModelError("{}: does not match its checksum", file.string());
+  }
+  for (auto& tensor : features) {
+    tensor = tensor.to(device_);
   }
   return features;
 }

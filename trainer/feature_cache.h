@@ -17,8 +17,9 @@ namespace desta::trainer {
 
 class FeatureCache {
  public:
-  // `setup`: everything but the audio that features depend on (model, layers, taps, precision).
-  FeatureCache(std::filesystem::path folder, std::string setup);
+  // `setup`: what features depend on besides the audio and this version of the code (model, layers,
+  // taps, precision, device). Features from disk are handed out on `device`.
+  FeatureCache(std::filesystem::path folder, std::string setup, at::Device device = at::kCPU);
 
   // The features of a recording: from disk, or else made by `compute` and put there. A file that is
   // damaged is named in the log and made again; a full disk is named once, and nothing is kept then.
@@ -38,6 +39,7 @@ class FeatureCache {
 
   std::filesystem::path folder_;
   std::string setup_;
+  at::Device device_;
   mutable std::unordered_map<std::string, std::filesystem::path> files_;  // by recording
   mutable bool writes_ = true;
   mutable std::uint64_t found_ = 0;

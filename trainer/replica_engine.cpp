@@ -7,6 +7,7 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
+#include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 #include "trainer/learned.h"
 #include "trainer/trial_exchange.h"
@@ -50,10 +51,10 @@ RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shape
   return identity;
 }
 
-// Everything but the audio that the features of the first `layers` encoder layers depend on.
+// What the features of the first `layers` encoder layers depend on besides audio and code.
 std::string feature_setup(const TrainingOptions& options, const ModelShapes& shapes,
-                          std::int64_t layers) {
-  return fmt::format("{} {} {} {} {}", models::model_fingerprint(options.models.speech),
+                          std::int64_t layers, at::Device device) {
+  return fmt::format("{} {} {} {} {} {}", c10::DeviceTypeName(device.type()), models::model_fingerprint(options.models.speech),
                      options.models.precision, layers, fmt::join(shapes.adapter.taps, ","),
                      shapes.whisper.mel_frames());
 }
@@ -146,7 +147,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   }
   if (part.encoder_front && !options.features.empty()) {
     const auto layers = std::min(part.encoder_end, shapes_.trained_from());
-    features_.emplace(options.features, feature_setup(options, shapes_, layers));
+    features_.emplace(options.features, feature_setup(options, shapes_, layers, device_), device_);
   }
   stage_.emplace(part, shapes_, speech_, llm_,
                  trial_.has_value() ? trial_->parameters().tensors() : models::TensorMap(),
@@ -171,7 +172,12 @@ void ReplicaEngine::start_trial(const StagePart& part) {
   checkpoint_ =
       load_newest_checkpoint(options_.folder, *trial_, problems_, identity).string();
   if (checkpoint_.empty() && !options_.train.start_from.empty()) {
-    trial_->start_from(read_parameters(options_.train.start_from));
+    const auto unused = trial_->start_from(read_parameters(options_.train.start_from));
+    if (!unused.empty() && learning_stages(parts_).size() == 1) {
+      runtime::log().warn("train.start_from {}: {} of its tensors are not learned here and left out ({}, "
+                          "...): is train.what as it was there?",
+                          options_.train.start_from, unused.size(), unused.front());
+    }
   }
   if (part.adapter && place_.replica == 0) {
     writer_.emplace(options_.folder, options_.checkpoint, identity);

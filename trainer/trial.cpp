@@ -136,7 +136,7 @@ void Trial::restore(const TrialState& position, const TensorMap& values, const T
   optimizer_.set_updates(position.updates);
 }
 
-void Trial::start_from(const TensorMap& values) {
+std::vector<std::string> Trial::start_from(const TensorMap& values) {
   TensorMap all = parameters_.named(parameters_.values().clone());
   for (auto& [name, tensor] : all) {
     if (values.contains(name) || parameter_file(name) == "adapter.safetensors") {
@@ -145,6 +145,13 @@ void Trial::start_from(const TensorMap& values) {
     }
   }
   parameters_.assign(parameters_.values(), all);
+  std::vector<std::string> unused;
+  for (const auto& [name, tensor] : values) {
+    if (!all.contains(name)) {
+      unused.push_back(name);
+    }
+  }
+  return unused;
 }
 
 }  // namespace desta::trainer

@@ -84,8 +84,9 @@ class Trial {
   void restore(const TrialState& position, const TensorMap& values, const TensorMap& first,
                const TensorMap& second);
   // Takes parameters alone: a start from what another run has learned. A name that `values` lacks
-  // keeps its initial value if it is not the adapter's.
-  void start_from(const TensorMap& values);
+  // keeps its initial value if it is not the adapter's. Returns
+  // those of `values` that nothing here has a use for.
+  std::vector<std::string> start_from(const TensorMap& values);
 
  private:
   std::int64_t id_;

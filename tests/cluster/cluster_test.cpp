@@ -30,7 +30,19 @@ TEST_F(Cluster, ASignalledJobIsRequeuedAndEndsWithTheSameBytes) {
   EXPECT_EQ(losses_of(run), losses_of(undisturbed(2)));
 }
 
-// By mpirun, and by the signal that sbatch's --signal=B: sends: to the batch shell alone.
+// As sbatch's --signal=B: does it: to the batch shell alone, which passes it on to srun.
+TEST_F(Cluster, ASignalToTheBatchShellReachesSrunsTasks) {
+  const fs::path run = folder_ / "batch-signalled";
+  const std::string job = submit(run, 1, kLongSteps);
+  ASSERT_TRUE(reaches_step(run, 3)) << log(run) << slurm_->logs();
+  ASSERT_EQ(run_command("scancel --batch --signal=USR1 " + job).code, 0);
+  ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
+  expect_in_log(run, "stopping: signal SIGUSR1");
+  expect_in_log(run, fmt::format("Slurm job {}, restart 1;", job));
+  expect_same_checkpoint(newest(run), newest(undisturbed(1)));
+}
+
+// By mpirun, and by that same signal.
 TEST_F(Cluster, SoIsOneThatMpirunStarted) {
   const fs::path run = folder_ / "mpirun";
   const std::string job = submit(run, 1, kLongSteps, "--export=ALL,DESTA_LAUNCHER=mpirun");

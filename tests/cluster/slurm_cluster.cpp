@@ -50,6 +50,18 @@ std::vector<pid_t> descendants() {
   return found;
 }
 
+// The state of a job, or of each task of an array. Empty when Slurm does not answer.
+std::vector<std::string> states_of(const std::string& job) {
+  std::vector<std::string> states;
+  std::istringstream words(run_command("scontrol --oneliner show job " + job).output);
+  for (std::string word; words >> word;) {
+    if (word.starts_with("JobState=")) {
+      states.push_back(word.substr(word.find('=') + 1));
+    }
+  }
+  return states;
+}
+
 }  // namespace
 
 std::string SlurmCluster::obstacle() {
@@ -198,9 +210,15 @@ std::string SlurmCluster::submit(const std::string& arguments) const {
 }
 
 std::string SlurmCluster::state(const std::string& job) const {
-  const std::string text = run_command("scontrol --oneliner show job " + job).output;
-  const auto at = text.find("JobState=");
-  return at == std::string::npos ? "" : text.substr(at + 9, text.find(' ', at) - at - 9);
+  const auto states = states_of(job);
+  return states.empty() ? "" : states.front();
+}
+
+bool SlurmCluster::is_over(const std::string& job) const {
+  const auto states = states_of(job);
+  return !states.empty() && std::all_of(states.begin(), states.end(), [](const auto& state) {
+    return kEndStates.contains(state);
+  });
 }
 
 bool SlurmCluster::wait_until(const std::function<bool()>& due, std::chrono::seconds patience) {

@@ -30,6 +30,8 @@ class SlurmCluster {
   [[nodiscard]] std::string submit(const std::string& arguments) const;
   // "PENDING", "RUNNING", "COMPLETED", ...; of an array's task "17_3" too.
   [[nodiscard]] std::string state(const std::string& job) const;
+  // Whether the job, and every task of an array, has ended in any way.
+  [[nodiscard]] bool is_over(const std::string& job) const;
   // Waits, at most so long, until `due` holds. False when it never did.
   [[nodiscard]] static bool wait_until(const std::function<bool()>& due,
                                        std::chrono::seconds patience = std::chrono::seconds(90));

@@ -45,9 +45,6 @@ TEST_F(Cluster, ASweepsArrayEndsCompleteWhateverBefallsItsTrials) {
     const auto job = output.rfind("job ", line);
     return line == std::string::npos ? "" : output.substr(job + 4, line - job - 4);
   };
-  const auto is_over = [](const std::string& job) {
-    return run_command("squeue -h -o %i -j " + job).output.find(job) == std::string::npos;
-  };
 
   const auto submitted = run_command(fmt::format(fmt::runtime(command), "run"));
   expect_end(submitted, 0, "trials 0-5");
@@ -56,7 +53,8 @@ TEST_F(Cluster, ASweepsArrayEndsCompleteWhateverBefallsItsTrials) {
   ASSERT_EQ(run_command(fmt::format("scancel --batch --signal=USR1 {}_0", array)).code, 0);
   ASSERT_TRUE(reaches_step(run_of(1), 12)) << all_output();
   ASSERT_EQ(::kill(state_of(1).pid, SIGKILL), 0);
-  ASSERT_TRUE(SlurmCluster::wait_until([&] { return is_over(array); }, std::chrono::seconds(150)))
+  ASSERT_TRUE(
+      SlurmCluster::wait_until([&] { return slurm_->is_over(array); }, std::chrono::seconds(150)))
       << all_output();
   const std::vector<TrialStatus> first = {TrialStatus::kDone,   TrialStatus::kPending,
                                           TrialStatus::kDone,   TrialStatus::kDone,
@@ -68,7 +66,7 @@ TEST_F(Cluster, ASweepsArrayEndsCompleteWhateverBefallsItsTrials) {
 
   const auto resumed = run_command(fmt::format(fmt::runtime(command), "resume"));
   expect_end(resumed, 0, "trials 1,4;");
-  ASSERT_TRUE(SlurmCluster::wait_until([&] { return is_over(array_in(resumed.output)); },
+  ASSERT_TRUE(SlurmCluster::wait_until([&] { return slurm_->is_over(array_in(resumed.output)); },
                                        std::chrono::seconds(150)))
       << all_output();
   for (std::size_t i = 0; i < plan.trials.size(); ++i) {

@@ -138,7 +138,7 @@ TEST_F(FakeSlurm, AJobForTheDataAndAnArrayForWhatIsPending) {
   expect_holds(data, "desta-sweep prepare " + file.string());
   expect_lacks(data, "--array");
   expect_holds(array, "--array=0,2,4%2");
-  expect_holds(array, "--dependency=afterok:41");
+  expect_holds(array, "--dependency=afterany:41");
   expect_holds(array, "--partition=long");
   expect_holds(array, "desta-sweep trial " + file.string());
 

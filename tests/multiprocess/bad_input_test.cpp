@@ -151,6 +151,12 @@ TEST_F(BadInput, AFullDiskEndsTheRunWithTheFilesNameAndOlderCheckpointsIntact) {
   for (const auto& entry : fs::directory_iterator(run / "checkpoints")) {
     EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << "left behind: " << entry.path();
   }
+  // Where nothing may be written at all, nothing is lost either.
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=64m"), 0);
+  const auto read_only = run_command(train(run, 2, 1));
+  expect_end(read_only, 1, run.string());
+  EXPECT_NE(read_only.output.find("Read-only file system"), std::string::npos) << read_only.output;
+  EXPECT_EQ(trainer::list_checkpoints(run), checkpoints);
   // With room again, the same command goes on from the newest one.
   ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
   const auto again = run_command(train(run, 2, 1));

@@ -133,7 +133,7 @@ TEST_F(CheckpointTest, WhatAKilledWriterLeftIsSweptUp) {
   EXPECT_EQ(left, std::vector<fs::path>{path});
 }
 
-TEST_F(CheckpointTest, AReadOnlyFolderIsNamedAndTheOneBeforeStays) {
+TEST_F(CheckpointTest, AFolderThatCannotBeWrittenIsNamedAndTheOneBeforeStays) {
   Trial trial = make_trial();
   advance(trial);
   const auto good = save(run_, trial);
