@@ -180,6 +180,7 @@ std::pair<int, std::string> prepare(const Plan& plan, const Trial& trial, std::i
   if (is_prepared(plan, trial)) {
     return {runtime::kExitOk, ""};
   }
+  fs::create_directories(folder);
   const fs::path log = folder / (trial.data_key + ".txt");
   runtime::log().info("making the data of '{}' in {} (log: {})", trial.condition, trial.data_folder,
                       log.string());
