@@ -71,8 +71,10 @@ if [ $# -eq 0 ]; then
 fi
 
 # The job's log passes through here unchanged; the line that names the run folder is kept.
-note=$(mktemp)
-trap 'rm -f "$note"' EXIT
+own=$(mktemp -d)
+note=$own/run-folder
+pipe=$own/log
+trap 'rm -rf "$own"' EXIT
 watch_log() {
   local line
   while IFS= read -r line || [ -n "$line" ]; do
@@ -83,9 +85,18 @@ watch_log() {
   done
 }
 
+# Waits until the log of a job that has ended is read; not for long, for something that it started may
+# live on and hold it open.
+drain_log() {
+  for _ in {1..50}; do
+    kill -0 "$watcher" 2>/dev/null || return
+    sleep 0.1
+  done
+}
+
 # The last step that the run has done; empty when nothing is known of it.
 last_step() {
-  local folder=${run:-$(cat "$note")} step newest=()
+  local folder=${run:-$(cat "$note" 2>/dev/null)} step newest=()
   if [ -z "$folder" ]; then
     return
   fi
@@ -140,9 +151,17 @@ set -m # the job gets a process group of its own: Ctrl-C reaches it through us a
 while :; do
   started=$SECONDS
   code=
-  "$@" </dev/null 2> >(watch_log) &
+  rm -f "$pipe"
+  mkfifo "$pipe"
+  watch_log <"$pipe" &
+  watcher=$!
+  "$@" </dev/null 2>"$pipe" &
   child=$!
+  if [ -n "$asked" ]; then
+    kill -s USR1 "$child" 2>/dev/null # it came before there was a child
+  fi
   await
+  drain_log
   child=
   case $code in
     0) exit 0 ;;
@@ -183,12 +202,11 @@ while :; do
     wait_seconds=$((wait_seconds * 2 < backoff_cap ? wait_seconds * 2 : backoff_cap))
     say "died with code $code$at; restart $restarts of $budget in $pause s"
   fi
-  if [ "$pause" -gt 0 ]; then
-    sleep "$pause" &
-    sleeper=$!
-    wait "$sleeper"
-    kill "$sleeper" 2>/dev/null
-  fi
+  # Second by second: a trap runs between two commands, so a signal is heard within one.
+  for ((second = 0; second < pause; ++second)); do
+    [ -z "$asked" ] || break
+    sleep 1
+  done
   if [ -n "$asked" ]; then
     say "stopped by SIG$asked between two starts"
     exit "$code"
