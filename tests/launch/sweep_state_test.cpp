@@ -162,9 +162,10 @@ TEST_F(FakeSlurm, ARefusalOfSlurmIsPassedOn) {
 }
 
 TEST_F(SweepTest, TheBatchScriptPassesTheSignalOnAndKeepsTheExitCode) {
-  // It stands for desta-sweep: signals the shell that started it, and saves when it hears of that.
+  // It stands for desta-sweep: signals the shell that started it, and saves when it hears of that. (A
+  // shell cannot trap what was ignored when it started, as a program can.)
   const fs::path program = write("bin/desta-sweep",
-                                 "#!/bin/bash\n"
+                                 "#!/usr/bin/env -S --default-signal=USR1 bash\n"
                                  "trap 'sleep 0.2; echo saved; exit 75' USR1\n"
                                  "echo \"$@\"\n"
                                  "kill -USR1 $PPID\n"
