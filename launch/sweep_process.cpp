@@ -25,11 +25,6 @@ namespace {
 
 constexpr auto kPause = std::chrono::milliseconds(20);
 
-std::string signal_name(int number) {
-  const char* name = ::sigabbrev_np(number);
-  return name == nullptr ? "signal " + std::to_string(number) : std::string("SIG") + name;
-}
-
 // In the child, between fork and exec.
 [[noreturn]] void become(std::vector<char*>& arguments, int log, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -147,7 +142,7 @@ Ending run_to_end(const std::vector<std::string>& arguments, const fs::path& log
     ending.message = last_error(log, start);
     if (ending.code > 128 || ending.message.empty()) {
       ending.message = (ending.code > 128 ? fmt::format("{} was ended by {}", name,
-                                                        signal_name(ending.code - 128))
+                                                        runtime::signal_name(ending.code - 128))
                                           : fmt::format("{} ended with {}", name, ending.code)) +
                        (ending.message.empty() ? "" : "; last line: " + ending.message);
     }

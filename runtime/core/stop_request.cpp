@@ -32,10 +32,14 @@ bool stop_is_due(double seconds) {
   return signal_number.load() != 0 || deadline_reached.load();
 }
 
+std::string signal_name(int number) {
+  const char* name = ::sigabbrev_np(number);
+  return name == nullptr ? "signal " + std::to_string(number) : std::string("SIG") + name;
+}
+
 std::string stop_reason() {
   if (const int number = signal_number.load(); number != 0) {
-    const char* name = ::sigabbrev_np(number);
-    return name == nullptr ? "signal " + std::to_string(number) : std::string("signal SIG") + name;
+    return ::sigabbrev_np(number) == nullptr ? signal_name(number) : "signal " + signal_name(number);
   }
   return deadline_reached.load() ? "the time limit" : "";
 }

@@ -20,6 +20,9 @@ void set_stop_deadline(std::chrono::system_clock::time_point deadline);
 // Why, for people: "signal SIGUSR1", "the time limit"; empty when no stop is due.
 [[nodiscard]] std::string stop_reason();
 
+// "SIGUSR1", or "signal 64" for one without a name.
+[[nodiscard]] std::string signal_name(int number);
+
 // Forgets what was asked: for tests.
 void clear_stop_request();
 
