@@ -58,7 +58,8 @@ Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrainingOp
     for (std::int64_t stage = 0; stage < stages; ++stage) {
       stages_.push_back(system_.spawn<StageActor>(
           {.name = fmt::format("stage/{}/{}", replica, stage),
-           .node = static_cast<int>(replica * stages + stage)},
+           .node = static_cast<int>(replica * stages + stage),
+           .own_thread = true},
           replica, stage));
     }
   }
@@ -70,7 +71,8 @@ Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrainingOp
   for (std::int64_t replica = 0; replica < options_.replicas; ++replica) {
     trainers_.push_back(system_.spawn<TrainerActor>(
         {.name = fmt::format("trainer/{}", replica),
-         .node = static_cast<int>(replica * stages + adapter)},
+         .node = static_cast<int>(replica * stages + adapter),
+         .own_thread = true},
         replica, stages));
   }
   for (auto& trainer : trainers_) {
@@ -154,6 +156,9 @@ Coordinator::StepOutcome Coordinator::train_step(std::int64_t step) {
     line["skipped"] = true;
   }
   metrics_.write(line);
+  system_.publish("step", static_cast<double>(step + 1));
+  system_.publish("loss", outcome.loss);
+  system_.publish("samples_per_second", static_cast<double>(options_.batch.global_size) / seconds);
   return outcome;
 }
 

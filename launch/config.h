@@ -62,6 +62,10 @@ struct RuntimeOptions {
   std::int64_t timeout_seconds = 600;     // how long one exchange may wait for a peer
   std::int64_t threads = 1;               // LibTorch threads a rank
   std::string bind = "auto";              // ranks to cores, where the launcher has not; or none
+  std::string status;                     // address of the status page; empty: none
+  std::string join;                       // address at which workers may join; empty: none may
+  std::string join_token;                 // the secret's file; empty: <run.folder>/join.token
+  std::int64_t hang_after_seconds = 1800;  // a call that waits longer is looked into
 };
 
 struct JobConfig {

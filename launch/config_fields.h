@@ -125,6 +125,10 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("timeout_seconds", c.runtime.timeout_seconds);
     v.value("threads", c.runtime.threads);
     v.value("bind", c.runtime.bind);
+    v.value("status", c.runtime.status);
+    v.value("join", c.runtime.join);
+    v.value("join_token", c.runtime.join_token);
+    v.value("hang_after_seconds", c.runtime.hang_after_seconds);
   });
 }
 

@@ -87,6 +87,7 @@ inline void check_ranges(
   one_of("runtime.backend", c.runtime.backend, {"auto", "local", "mpi", "nccl"});
   one_or_more("runtime.timeout_seconds", c.runtime.timeout_seconds);
   one_or_more("runtime.threads", c.runtime.threads);
+  one_or_more("runtime.hang_after_seconds", c.runtime.hang_after_seconds);
 }
 
 }  // namespace desta::launch

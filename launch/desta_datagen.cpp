@@ -2,6 +2,8 @@
 // out as seed transcripts, and described by the frozen LLM.
 #include <algorithm>
 #include <map>
+#include <mutex>
+#include <set>
 
 #include "actors/dataset_actor.h"
 #include "actors/extractor_actor.h"
@@ -9,6 +11,7 @@
 #include "actors/work_pool.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/measured_manifest.h"
+#include "launch/actor_job.h"
 #include "launch/program.h"
 #include "launch/synthetic_sets.h"
 #include "runtime/core/log.h"
@@ -56,10 +59,62 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
   return rows;
 }
 
+// The generators of a job: one on each rank, and one on each worker that joins.
+class Generators {
+ public:
+  explicit Generators(runtime::ActorSystem& system) : system_(system) {
+    for (int node = 0; node < system.node_count(); ++node) {
+      add(node, 3);
+    }
+    for (auto& generator : generators_) {
+      generator.ready().get();
+    }
+    system.on_node_joined([this](int node) {
+      const std::lock_guard lock(mutex_);
+      newcomers_.push_back(node);
+    });
+  }
+  ~Generators() { system_.on_node_joined(nullptr); }
+  Generators(const Generators&) = delete;
+  Generators& operator=(const Generators&) = delete;
+
+  // How many there are by now.
+  [[nodiscard]] std::size_t count() {
+    std::vector<int> newcomers;
+    {
+      const std::lock_guard lock(mutex_);
+      newcomers.swap(newcomers_);
+    }
+    for (const int node : newcomers) {
+      try {
+        add(node, 0);
+      } catch (const runtime::Error& error) {
+        runtime::log().warn("no generator on node {}: {}", node, error.what());
+      }
+    }
+    return generators_.size();
+  }
+  [[nodiscard]] const runtime::ActorRef<actors::GeneratorActor>& operator[](std::size_t index) {
+    return generators_[index];
+  }
+
+ private:
+  // On a worker's loss its work goes to others: it is not restarted elsewhere.
+  void add(int node, int max_restarts) {
+    generators_.push_back(system_.spawn<actors::GeneratorActor>(
+        {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = max_restarts,
+         .own_thread = true}));
+  }
+
+  runtime::ActorSystem& system_;
+  std::vector<runtime::ActorRef<actors::GeneratorActor>> generators_;
+  std::mutex mutex_;
+  std::vector<int> newcomers_;
+};
+
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
-              const std::string& manifest,
-              std::vector<runtime::ActorRef<actors::GeneratorActor>>& generators) {
+              const std::string& manifest, Generators& generators) {
   auto rows = plan_rows(config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
   auto dataset = system.spawn<actors::DatasetActor>(
       {.name = "dataset/" + name}, config.dataset_folder(name).string(),
@@ -80,7 +135,7 @@ bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::
   std::vector<std::vector<datagen::Row>> finished(pieces);
   std::size_t next_to_append = 0;
   const bool whole = actors::pull_work<std::vector<std::string>>(
-      generators.size(), pieces,
+      [&] { return generators.count(); }, pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<datagen::TextRequest> requests;
         for (std::size_t i = piece * piece_size; i < std::min(rows.size(), (piece + 1) * piece_size);
@@ -131,6 +186,19 @@ void import_answers(const Job& job, const std::string& path, const std::string& 
                       folder.string());
 }
 
+void register_types() {
+  actors::register_extractor_actor();
+  actors::register_generator_actor();
+  actors::register_dataset_actor();
+}
+
+// What the actors of this process use.
+void provide(JobConfig& config, runtime::ActorSystem& system) {
+  system.provide<datagen::Thresholds>(config.data.thresholds);
+  system.provide<datagen::DecodingOptions>(config.data.decoding);
+  system.provide<trainer::ModelOptions>(config.training.models);
+}
+
 void make_data(Job& job) {
   JobConfig& config = job.config;
   const bool synthetic = config.data.synthetic.enabled;
@@ -157,28 +225,14 @@ void make_data(Job& job) {
     }
     return;
   }
-  actors::register_extractor_actor();
-  actors::register_generator_actor();
-  actors::register_dataset_actor();
+  register_types();
   launch::run_actors(
-      job,
-      [&](runtime::ActorSystem& system) {
-        system.provide<datagen::Thresholds>(config.data.thresholds);
-        system.provide<datagen::DecodingOptions>(config.data.decoding);
-        system.provide<trainer::ModelOptions>(config.training.models);
-      },
+      job, [&](runtime::ActorSystem& system) { provide(config, system); },
       [&](runtime::ActorSystem& system) {
         if (synthetic) {
           synthesise(config);
         }
-        std::vector<runtime::ActorRef<actors::GeneratorActor>> generators;
-        for (int node = 0; node < system.node_count(); ++node) {
-          generators.push_back(system.spawn<actors::GeneratorActor>(
-              {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = 3}));
-        }
-        for (auto& generator : generators) {
-          generator.ready().get();
-        }
+        Generators generators(system);
         for (const auto& [name, manifest] : manifests) {
           if (!generate(system, config, name, manifest, generators)) {
             job.preempted = true;
@@ -204,6 +258,7 @@ int main(int argc, char** argv) {
       .add_option("--generator", generator,
                   "with --import: the model that wrote the answers, to be noted in the rows")
       ->needs("--import");
+  program.serve_joined(register_types, provide);
   return program.run(argc, argv, [&](Job& job) {
     published.empty() ? make_data(job) : import_answers(job, published, generator);
   });

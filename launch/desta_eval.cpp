@@ -12,6 +12,7 @@
 #include "datagen/dataset.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/measured_manifest.h"
+#include "launch/actor_job.h"
 #include "launch/program.h"
 #include "launch/synthetic_sets.h"
 #include "runtime/core/atomic_file.h"
@@ -46,7 +47,7 @@ std::optional<std::vector<trainer::EvaluationRecord>> evaluate(
   runtime::ProgressBar bar("asking about " + name, rows.size());
   std::size_t done = 0;
   const bool whole = actors::pull_work<std::vector<trainer::EvaluationRecord>>(
-      evaluators.size(), pieces,
+      [&] { return evaluators.size(); }, pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<actors::ClipMessage> clips;
         for (std::size_t i = piece * kPiece; i < std::min(rows.size(), (piece + 1) * kPiece); ++i) {
@@ -226,7 +227,8 @@ void run(Job& job, const std::string& given_adapter) {
         Evaluators evaluators;
         for (int node = 0; node < system.node_count(); ++node) {
           evaluators.push_back(system.spawn<actors::EvaluatorActor>(
-              {.name = fmt::format("evaluator/{}", node), .node = node}, adapter));
+              {.name = fmt::format("evaluator/{}", node), .node = node, .own_thread = true},
+              adapter));
         }
         for (auto& evaluator : evaluators) {
           evaluator.ready().get();

@@ -3,6 +3,7 @@
 
 #include "actors/coordinator.h"
 #include "launch/measured_manifest.h"
+#include "launch/actor_job.h"
 #include "launch/program.h"
 #include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"

@@ -25,7 +25,8 @@ std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const st
   std::vector<runtime::ActorRef<actors::ExtractorActor>> extractors;
   for (int node = 0; node < system.node_count(); ++node) {
     extractors.push_back(system.spawn<actors::ExtractorActor>(
-        {.name = fmt::format("extractor/{}/{}", label, node), .node = node, .max_restarts = 3}));
+        {.name = fmt::format("extractor/{}/{}", label, node), .node = node, .max_restarts = 3,
+         .own_thread = true}));
   }
   std::vector<MeasuredRow> rows;
   runtime::ProgressBar bar("measuring " + label, report.rows.size());
@@ -33,7 +34,7 @@ std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const st
   std::vector<std::vector<actors::Extraction>> results(pieces);
   std::size_t done = 0;
   actors::pull_work<std::vector<actors::Extraction>>(
-      extractors.size(), pieces,
+      [&] { return extractors.size(); }, pieces,
       [&](std::size_t worker, std::size_t piece) {
         std::vector<actors::ExtractionRequest> requests;
         for (std::size_t i = piece * kPiece; i < std::min(report.rows.size(), (piece + 1) * kPiece);

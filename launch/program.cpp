@@ -10,32 +10,16 @@
 #include <utility>
 
 #include "desta_version.h"
+#include "launch/actor_job.h"
 #include "launch/job_layout.h"
 #include "launch/preemption.h"
 #include "models/torch_util.h"
-#include "runtime/collectives/make_communicator.h"
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 #include "runtime/core/wire.h"
-#include "runtime/transport/mpi_transport.h"
 
 namespace desta::launch {
 namespace {
-
-// Prints the error and, where other ranks may be waiting, ends the job at once. What is wrong for all
-// ranks is said by the first alone: the others give it time to end them.
-int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
-  if (mpi.rank() != 0) {
-    std::signal(SIGTERM, SIG_DFL);  // mpirun's, a second after the first rank has gone
-    std::this_thread::sleep_for(std::chrono::seconds(3));
-  }
-  runtime::log().error("{}", message);
-  if (mpi.size() > 1) {
-    std::fflush(nullptr);
-    runtime::MpiEnvironment::abort_job(code);
-  }
-  return code;
-}
 
 void report_blas(const runtime::MpiEnvironment& mpi) {
   if (mpi.rank() != 0) {
@@ -105,6 +89,20 @@ int run_body(Job& job, const std::function<void(Job&)>& body) {
 
 }  // namespace
 
+// What is wrong for all ranks is said by the first alone: the others give it time to end them.
+int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
+  if (mpi.rank() != 0) {
+    std::signal(SIGTERM, SIG_DFL);  // mpirun's, a second after the first rank has gone
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+  }
+  runtime::log().error("{}", message);
+  if (mpi.size() > 1) {
+    std::fflush(nullptr);
+    runtime::MpiEnvironment::abort_job(code);
+  }
+  return code;
+}
+
 Program::Program(std::string name, std::string what) : app_(name + ": " + what, name) {
   app_.set_version_flag("--version", DESTA_VERSION);
   app_.add_option("config", config_path_, "configuration file (YAML)")->required();
@@ -113,6 +111,16 @@ Program::Program(std::string name, std::string what) : app_(name + ": " + what, 
       ->expected(1)
       ->allow_extra_args(false);
   app_.add_flag("--dry-run", dry_run_, "print the plan and touch nothing");
+}
+
+void Program::serve_joined(std::function<void()> register_types, Provide provide) {
+  register_types_ = std::move(register_types);
+  provide_ = std::move(provide);
+  app_.add_option("--join", join_,
+                  "join a running job as a worker: the address that the job has logged");
+  app_.add_option("--token-file", token_file_,
+                  "with --join: the job's secret; <run.folder>/join.token if not given")
+      ->needs("--join");
 }
 
 int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
@@ -126,6 +134,10 @@ int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
     install_stop_signals({});  // until the configuration is read
   }
   models::keep_freed_memory();
+  if (!join_.empty()) {
+    register_types_();
+    return run_worker({join_, token_file_, config_path_, overrides_}, provide_);
+  }
   runtime::MpiEnvironment mpi(&argc, &argv);
   runtime::init_logging(mpi.rank());
   try {
@@ -143,34 +155,6 @@ int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
     return fail(mpi, error.what(), runtime::exit_code(error.kind()));
   } catch (const std::exception& error) {
     return fail(mpi, error.what(), runtime::kExitFailure);
-  }
-}
-
-void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& provide,
-                const std::function<void(runtime::ActorSystem&)>& on_node_0) {
-  const auto world = runtime::make_communicator(job.mpi.size() > 1 ? "mpi" : "local", job.mpi);
-  const auto transport = runtime::make_mpi_transport(job.mpi);
-  runtime::ActorSystem system(*transport);
-  provide(system);
-  world->barrier();
-  if (system.node() != 0) {
-    system.run_until_shutdown();
-    return;
-  }
-  try {
-    on_node_0(system);
-    system.shutdown();
-  } catch (const runtime::Error& error) {
-    // Before the actor system is taken down: its actors may sit in an exchange that will never come.
-    if (job.mpi.size() > 1) {
-      fail(job.mpi, error.what(), runtime::exit_code(error.kind()));
-    }
-    throw;
-  } catch (const std::exception& error) {
-    if (job.mpi.size() > 1) {
-      fail(job.mpi, error.what(), runtime::kExitFailure);
-    }
-    throw;
   }
 }
 

@@ -33,6 +33,12 @@ class Program {
   // For further options.
   [[nodiscard]] CLI::App& app() { return app_; }
 
+  // With --join ADDRESS the program is a worker of a running job instead (launch/actor_job.h):
+  // `register_types` makes its actors' types known, the same ones as in the job, and `provide` hands
+  // this process's resources to the system.
+  using Provide = std::function<void(JobConfig&, runtime::ActorSystem&)>;
+  void serve_joined(std::function<void()> register_types, Provide provide);
+
   // Parses the command line, starts the rank, runs `body` and returns the exit code. An error of the
   // body is one line; in a job of several ranks it ends them all with the same exit code. Signals and
   // the time limit ask the body to stop; when any rank has set `preempted`, the job is requeued.
@@ -43,12 +49,14 @@ class Program {
   std::string config_path_;
   std::vector<std::string> overrides_;
   bool dry_run_ = false;
+  std::function<void()> register_types_;
+  Provide provide_;
+  std::string join_;
+  std::string token_file_;
 };
 
-// Runs `on_node_0` on the first rank of an actor system over all ranks, with the other ranks serving
-// actors. `provide` hands each process's resources to the system first. An error on node 0, or of any
-// actor it waits for, ends the whole job.
-void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& provide,
-                const std::function<void(runtime::ActorSystem&)>& on_node_0);
+// Prints the error and, where other ranks may be waiting, ends the job at once; otherwise returns the
+// exit code.
+int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code);
 
 }  // namespace desta::launch

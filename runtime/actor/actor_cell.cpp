@@ -1,175 +1,659 @@
 #include "runtime/actor/actor_cell.h"
 
-#include <boost/asio/post.hpp>
+#include <algorithm>
 #include <exception>
 #include <utility>
 
-#include "runtime/actor/future.h"
-#include "runtime/core/error.h"
+#include "runtime/actor/node_core.h"
 #include "runtime/core/log.h"
 
 namespace desta::runtime {
-namespace {
-
-thread_local const ActorContext* this_actor = nullptr;
-
-}  // namespace
-
-const ActorContext& current_actor() {
-  if (this_actor == nullptr) {
-    throw InternalError("current_actor() was asked outside of an actor");
-  }
-  return *this_actor;
-}
-
 namespace detail {
 namespace {
 
-// The error in flight.
-RemoteError describe_current_exception(const std::string& actor, const std::string& method) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return {error.kind(), error.what(), actor, method};
-  } catch (const std::exception& error) {
-    return {ErrorKind::kInternal, error.what(), actor, method};
-  } catch (...) {
-    return {ErrorKind::kInternal, "something that is no std::exception was thrown", actor, method};
+// Calls that an activation serves before others get their turn.
+constexpr int kBatch = 64;
+
+thread_local Activation activation;
+
+class ActivationScope {
+ public:
+  ActivationScope(ActorCell& cell, Lane& lane) : previous_(activation) {
+    activation = {&cell, &lane, nullptr};
   }
-}
+  ~ActivationScope() { activation = previous_; }
+  ActivationScope(const ActivationScope&) = delete;
+  ActivationScope& operator=(const ActivationScope&) = delete;
+
+ private:
+  Activation previous_;
+};
 
 }  // namespace
 
-const ActorContext* current_actor_or_null() { return this_actor; }
+Activation& current_activation() { return activation; }
 
-ActorCell::ActorCell(ActorSystem& system, SpawnRequest request, const ActorType& type)
-    : request_(std::move(request)),
-      type_(type),
-      context_{&system, request_.address.name, request_.address.id},
-      keep_open_(mailbox_.get_executor()) {
-  info_.name = request_.address.name;
-  info_.type = type.name;
-  info_.node = request_.address.node;
-  boost::asio::post(mailbox_, [this] { construct(); });
-  thread_ = std::thread([this] {
-    this_actor = &context_;
-    const CurrentSystem scope(context_.system);
-    mailbox_.run();
-    actor_.reset();
-  });
+RemoteError describe_failure(const ActorCell& cell, const Call& call) {
+  return describe_current_exception(cell.name(), call.method->name);
 }
 
-ActorCell::~ActorCell() { stop(); }
+void finish_call(ActorCell& cell, Call& call) noexcept { cell.finish(call); }
 
-void ActorCell::construct() {
-  try {
-    actor_ = type_.construct(request_.arguments);
-    set_state(ActorState::kIdle);
-  } catch (...) {
-    die(describe_current_exception(request_.address.name, "constructor"));
+void Lane::activate() { cell_->activate(*this); }
+
+ActorCell::ActorCell(NodeCore& core, SpawnRequest request, const ActorType& type)
+    : core_(core),
+      request_(std::move(request)),
+      type_(type),
+      context_{core.system(), request_.address.name, request_.address.id},
+      restarts_(request_.restarts) {
+  default_lane_.cell_ = this;
+  default_lane_.limits_ = type.groups.front().limits;
+  for (std::size_t group = 1; group < type.groups.size(); ++group) {
+    auto& lane = further_lanes_.emplace_back(std::make_unique<Lane>());
+    lane->cell_ = this;
+    lane->limits_ = type.groups[group].limits;
   }
 }
 
-void ActorCell::call(CallRequest call, Respond respond) {
-  if (pending_.fetch_add(1) >= request_.max_pending_calls) {
-    --pending_;
-    respond({ReplyStatus::kPendingLimit,
-             "",
-             {ErrorKind::kInternal,
-              fmt::format("PendingCallsLimitExceeded: {} calls wait already, the limit of "
-                          "max_pending_calls; wait for answers before calling on",
-                          request_.max_pending_calls),
-              request_.address.name, call.method}});
+ActorCell::~ActorCell() = default;
+
+void ActorCell::start(std::shared_ptr<void> object) {
+  if (object != nullptr) {
+    object_ = std::move(object);
+    open_gate();
     return;
   }
-  boost::asio::post(mailbox_, [this, call = std::move(call), respond = std::move(respond)] {
-    run(call, respond);
-  });
-}
-
-void ActorCell::run(const CallRequest& call, const Respond& respond) {
-  Reply reply;
-  if (actor_ == nullptr) {
-    reply.status = ReplyStatus::kActorDied;
-    reply.error = death_;
-    reply.error.message =
-        fmt::format("the actor died in its {}: {}", death_.method, death_.message);
-  } else if (stopping_) {
-    reply.status = ReplyStatus::kFailed;
-    reply.error = {ErrorKind::kTransport, "the actor system is shutting down",
-                   request_.address.name, call.method};
-  } else if (!call.method.empty()) {
-    set_state(ActorState::kBusy);
-    try {
-      const auto method = type_.methods.find(call.method);
-      if (method == type_.methods.end()) {
-        throw InternalError("actor type '{}' has no such method on node {}", type_.name,
-                            request_.address.node);
-      }
-      reply.result = method->second(actor_.get(), call.arguments);
-    } catch (...) {
-      reply.status = ReplyStatus::kFailed;
-      reply.error = describe_current_exception(request_.address.name, call.method);
-    }
-    {
-      const std::lock_guard lock(mutex_);
-      info_.state = ActorState::kIdle;
-      ++info_.calls;
-      info_.failures += reply.status == ReplyStatus::kOk ? 0 : 1;
-    }
-    if (reply.status != ReplyStatus::kOk && request_.max_restarts > 0) {
-      after_failure(reply.error);
-    }
-  }
-  --pending_;
-  respond(std::move(reply));
-}
-
-void ActorCell::after_failure(const RemoteError& error) {
+  bool schedule_it = false;
   {
     const std::lock_guard lock(mutex_);
-    if (info_.restarts < static_cast<std::uint64_t>(request_.max_restarts)) {
-      ++info_.restarts;
-      info_.state = ActorState::kRestarting;
+    if (end_due_) {
+      return;  // it was ended before it began
     }
+    construct_due_ = true;
+    schedule_it = request_activation(default_lane_);
   }
-  if (describe().state != ActorState::kRestarting) {
-    die(error);
-    return;
+  if (schedule_it) {
+    schedule(default_lane_);
   }
-  log().warn("actor {} starts anew after: {}", request_.address.name, error.message);
-  actor_.reset();
-  construct();
 }
 
-void ActorCell::stop() {
-  stopping_ = true;
-  keep_open_.reset();
-  if (thread_.joinable()) {
-    thread_.join();
+bool ActorCell::request_activation(Lane& lane) {
+  if (lane.activations_ >= lane.limits_.threads) {
+    return false;
   }
+  if (lane.activations_++ == 0) {
+    lane.keep_ = shared_from_this();
+  }
+  return true;
+}
+
+Lane& ActorCell::lane_of(const Call& call) {
+  const std::size_t group = call.method->group;
+  return group == 0 ? default_lane_ : *further_lanes_[group - 1];
+}
+
+template <typename Function>
+void ActorCell::for_each_lane(Function function) const {
+  function(const_cast<Lane&>(default_lane_));
+  for (const auto& lane : further_lanes_) {
+    function(*lane);
+  }
+}
+
+void ActorCell::schedule(Lane& lane) {
+  if (request_.runs_in_place) {
+    lane.activate();
+  } else {
+    core_.scheduler().schedule(lane);
+  }
+}
+
+void ActorCell::enqueue(Call& call) {
+  Lane& lane = lane_of(call);
+  bool schedule_it = false;
+  std::optional<RemoteError> refusal;
+  {
+    const std::lock_guard lock(mutex_);
+    if (end_due_) {
+      refusal = death_;
+    } else {
+      call.next = nullptr;
+      (lane.tail_ == nullptr ? lane.head_ : lane.tail_->next) = &call;
+      lane.tail_ = &call;
+      ++waiting_;
+      schedule_it = gate_open_ &&
+                    lane.running_.size() < static_cast<std::size_t>(lane.limits_.calls) &&
+                    request_activation(lane);
+    }
+  }
+  if (refusal.has_value()) {
+    call.next = nullptr;
+    refuse_all(&call);
+  } else if (schedule_it) {
+    schedule(lane);
+  }
+}
+
+void ActorCell::activate(Lane& lane) {
+  std::shared_ptr<ActorCell> keep;  // let go of last
+  const ActivationScope scope(*this, lane);
+  for (int served = 0;; ++served) {
+    enum class Step { kConstruct, kSettle, kYield, kResume, kBegin } step{};
+    Lane::Resumption resumption{};
+    Call* call = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      const bool may_begin = gate_open_ && lane.head_ != nullptr &&
+                             lane.running_.size() < static_cast<std::size_t>(lane.limits_.calls);
+      if (construct_due_ && &lane == &default_lane_) {
+        construct_due_ = false;
+        ++busy_;
+        step = Step::kConstruct;
+      } else if (settle_due_ && &lane == &default_lane_) {
+        settle_due_ = false;
+        ++busy_;
+        step = Step::kSettle;
+      } else if (lane.resumptions_.empty() && !may_begin) {
+        if (--lane.activations_ == 0) {
+          keep = std::move(lane.keep_);
+        }
+        return;
+      } else if (served >= kBatch) {
+        step = Step::kYield;
+      } else if (!lane.resumptions_.empty()) {
+        resumption = lane.resumptions_.front();
+        lane.resumptions_.pop_front();
+        if (resumption.call != nullptr) {
+          resumption.call->waits_for = nullptr;
+        }
+        step = Step::kResume;
+      } else {
+        call = lane.head_;
+        lane.head_ = call->next;
+        if (lane.head_ == nullptr) {
+          lane.tail_ = nullptr;
+        }
+        --waiting_;
+        ++busy_;
+        lane.running_.push_back(call);
+        call->started = core_.scheduler().now();
+        state_ = ActorState::kBusy;
+        step = Step::kBegin;
+      }
+    }
+    switch (step) {
+      case Step::kConstruct:
+        construct();
+        break;
+      case Step::kSettle:
+        settle();
+        break;
+      case Step::kYield:
+        // To the pool in any case: a caller that serves an actor in place must not do so for ever.
+        core_.scheduler().schedule(lane);
+        return;
+      case Step::kResume:
+        activation.call = resumption.call;
+        resumption.coroutine.resume();
+        break;
+      case Step::kBegin:
+        activation.call = call;
+        call->execute(object_.get(), *this);
+        break;
+    }
+    activation.call = nullptr;
+  }
+}
+
+void ActorCell::construct() {
+  std::optional<RemoteError> failure;
+  try {
+    WireReader reader(request_.arguments, request_.buffers, core_.system());
+    object_ = type_.construct(reader);
+  } catch (...) {
+    failure = describe_current_exception(name(), "constructor");
+    object_.reset();
+  }
+  bool settle_it = false;
+  Call* waiting = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    --busy_;
+    if (failure.has_value() && !end_due_) {
+      if (restarts_ == 0) {
+        failure->message = fmt::format("the actor died in its constructor: {}", failure->message);
+        death_ = *failure;
+        failed_ = true;
+        end_due_ = true;
+        state_ = ActorState::kDead;
+        log().error("actor {}: {}", name(), failure->message);
+      } else {
+        decide_fate(*failure);
+      }
+    }
+    if (end_due_) {
+      waiting = take_waiting();
+    }
+    settle_it = request_settling();
+  }
+  refuse_all(waiting);
+  if (settle_it) {
+    schedule(default_lane_);
+  }
+  if (!failure.has_value()) {
+    open_gate();
+  }
+}
+
+void ActorCell::open_gate() {
+  std::vector<Lane*> lanes;
+  {
+    const std::lock_guard lock(mutex_);
+    if (end_due_ || restart_due_) {
+      return;
+    }
+    gate_open_ = true;
+    state_ = ActorState::kIdle;
+    for_each_lane([&](Lane& lane) {
+      for (Call* call = lane.head_; call != nullptr && request_activation(lane);
+           call = call->next) {
+        lanes.push_back(&lane);  // a thread for each, as far as they go
+      }
+    });
+  }
+  for (Lane* lane : lanes) {
+    schedule(*lane);
+  }
+}
+
+void ActorCell::finish(Call& call) noexcept {
+  const bool failed = call.failure.has_value();
+  bool settle_it = false;
+  Call* waiting = nullptr;
+  Call* answered = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(lane_of(call).running_, &call);
+    --busy_;
+    if (call.method->number > kTerminateMethod) {
+      ++calls_;
+    }
+    failures_ += failed ? 1 : 0;
+    if (failed && request_.options.max_restarts != 0 && !restart_due_ && !end_due_) {
+      decide_fate(*call.failure);
+    }
+    if (end_due_) {
+      waiting = take_waiting();
+    }
+    if (call.method->number == kTerminateMethod) {
+      call.next = std::exchange(enders_, &call);
+    } else {
+      answered = &call;
+    }
+    if (busy_ == 0 && state_ == ActorState::kBusy) {
+      state_ = ActorState::kIdle;
+    }
+    settle_it = request_settling();
+  }
+  refuse_all(waiting);
+  if (answered != nullptr) {
+    try {
+      answered->answer();
+    } catch (...) {
+      answered->refuse(ReplyStatus::kFailed,
+                       describe_current_exception(name(), answered->method->name));
+    }
+    answered->release();
+  }
+  if (settle_it) {
+    schedule(default_lane_);
+  }
+}
+
+// With the mutex held: when nothing runs and the actor is to restart or to end, has its default
+// group's thread see to it, where its methods run. True when the scheduler must be told.
+bool ActorCell::request_settling() {
+  const bool due = end_due_ ? !ended_ : restart_due_ && !backing_off_;
+  if (busy_ > 0 || !due || settle_due_) {
+    return false;
+  }
+  settle_due_ = true;
+  return request_activation(default_lane_);
+}
+
+// With the mutex held.
+void ActorCell::decide_fate(const RemoteError& error) {
+  const SpawnOptions& options = request_.options;
+  const auto now = core_.scheduler().now();
+  if (options.restart_window.count() > 0) {
+    std::erase_if(recent_restarts_,
+                  [&](const auto& then) { return then + options.restart_window < now; });
+  }
+  const std::uint64_t counted =
+      options.restart_window.count() > 0 ? recent_restarts_.size() : restarts_;
+  gate_open_ = false;
+  death_ = error;
+  if (options.max_restarts < 0 || counted < static_cast<std::uint64_t>(options.max_restarts)) {
+    ++restarts_;
+    if (options.restart_window.count() > 0) {
+      recent_restarts_.push_back(now);
+    }
+    restart_due_ = true;
+    state_ = ActorState::kRestarting;
+    log().warn("actor {} starts anew after: {}", name(), error.message);
+  } else {
+    death_.message = fmt::format("the actor died in its {}: {}", error.method, error.message);
+    failed_ = true;
+    end_due_ = true;
+    state_ = ActorState::kDead;
+    log().error("actor {} died in its {}: {}", name(), error.method, error.message);
+  }
+}
+
+// With the mutex held.
+Call* ActorCell::take_waiting() {
+  Call* first = nullptr;
+  Call** end = &first;
+  const auto take = [&](Lane& lane) {
+    if (lane.head_ != nullptr) {
+      *end = lane.head_;
+      end = &lane.tail_->next;
+      lane.head_ = lane.tail_ = nullptr;
+    }
+  };
+  for_each_lane(take);
+  waiting_ = 0;
+  return first;
+}
+
+void ActorCell::refuse_all(Call* calls) {
+  while (calls != nullptr) {
+    Call* call = std::exchange(calls, calls->next);
+    RemoteError error;
+    {
+      const std::lock_guard lock(mutex_);
+      if (call->method->number == kTerminateMethod && !ended_) {
+        call->next = std::exchange(enders_, call);
+        continue;
+      }
+      error = death_;
+    }
+    if (call->method->number == kTerminateMethod) {
+      call->answer();
+    } else {
+      error.method = call->method->name;
+      call->refuse(death_status_, std::move(error));
+    }
+    call->release();
+  }
+}
+
+void ActorCell::end(RemoteError cause, ReplyStatus status) {
+  Call* waiting = nullptr;
+  bool settle_it = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (end_due_) {
+      return;
+    }
+    end_due_ = true;
+    restart_due_ = false;
+    backing_off_ = false;
+    construct_due_ = false;
+    gate_open_ = false;
+    state_ = ActorState::kDead;
+    death_ = std::move(cause);
+    death_status_ = status;
+    waiting = take_waiting();
+    for_each_lane([](Lane& lane) {
+      for (Call* call : lane.running_) {
+        call->cancelled = true;
+      }
+    });
+    settle_it = request_settling();
+  }
+  refuse_all(waiting);
+  if (settle_it) {
+    schedule(default_lane_);
+  }
+}
+
+void ActorCell::fail_with(const RemoteError& error) {
+  bool settle_it = false;
+  Call* waiting = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (end_due_ || restart_due_) {
+      return;
+    }
+    ++failures_;
+    decide_fate(error);
+    if (end_due_) {
+      waiting = take_waiting();
+    }
+    settle_it = request_settling();
+  }
+  refuse_all(waiting);
+  if (settle_it) {
+    schedule(default_lane_);
+  }
+}
+
+// Nothing else runs, and the actor is to restart or to end.
+void ActorCell::settle() {
+  object_.reset();
+  core_.end_children(*this);
+  std::chrono::nanoseconds pause{};
+  {
+    const std::lock_guard lock(mutex_);
+    if (restart_due_) {  // end() may have come meanwhile
+      --busy_;
+      backing_off_ = true;
+      pause = restart_pause();
+    }
+  }
+  if (pause.count() > 0) {
+    core_.scheduler().after(pause, [self = shared_from_this()] { self->start_anew(); });
+    return;
+  }
+  default_lane_.thread.reset();
+  const auto told = core_.cell_ended(*this);
+  Call* enders = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    --busy_;
+    enders = std::exchange(enders_, nullptr);
+  }
+  // Who asked for the end hears of it when it has come, and the name is free again.
+  const auto answer = [self = shared_from_this(), enders] { self->refuse_all(enders); };
+  if (told.has_value()) {
+    told->state().on_done(answer);
+  } else {
+    answer();
+  }
+}
+
+// With the mutex held.
+std::chrono::nanoseconds ActorCell::restart_pause() const {
+  const SpawnOptions& options = request_.options;
+  const std::uint64_t restarts =
+      options.restart_window.count() > 0 ? recent_restarts_.size() : restarts_;
+  const std::uint64_t doublings = std::clamp<std::uint64_t>(restarts, 1, 21) - 1;
+  const std::chrono::nanoseconds pause =
+      std::min<std::chrono::nanoseconds>(options.restart_backoff * (1LL << doublings),
+                                         options.max_restart_backoff);
+  return std::max(pause, std::chrono::nanoseconds(1));
+}
+
+void ActorCell::start_anew() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!backing_off_) {
+      return;  // ended meanwhile
+    }
+    backing_off_ = false;
+    restart_due_ = false;
+    state_ = ActorState::kStarting;
+  }
+  start();
+}
+
+Call* ActorCell::take_waiting_if(Lane& lane, const std::function<bool(const Call&)>& wanted) {
+  Call* previous = nullptr;
+  for (Call* call = lane.head_; call != nullptr; previous = call, call = call->next) {
+    if (wanted(*call)) {
+      (previous == nullptr ? lane.head_ : previous->next) = call->next;
+      if (lane.tail_ == call) {
+        lane.tail_ = previous;
+      }
+      --waiting_;
+      return call;
+    }
+  }
+  return nullptr;
+}
+
+void ActorCell::cancel(const std::function<bool(const Call&)>& wanted) {
+  Call* found = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    for_each_lane([&](Lane& lane) {
+      found = found != nullptr ? found : take_waiting_if(lane, wanted);
+      for (Call* call : lane.running_) {
+        if (wanted(*call)) {
+          call->cancelled = true;
+        }
+      }
+    });
+  }
+  if (found != nullptr) {
+    found->refuse(ReplyStatus::kCancelled, {ErrorKind::kInternal, "", "the call was cancelled",
+                                            name(), found->method->name});
+    found->release();
+  }
+}
+
+void ActorCell::cancel(const Call* call) {
+  cancel([call](const Call& other) { return &other == call; });
+}
+
+void ActorCell::cancel(int node, std::uint64_t request) {
+  cancel([=](const Call& call) { return call.request == request && call.caller.node == node; });
+}
+
+void ActorCell::add_child(Child child) {
+  const std::lock_guard lock(mutex_);
+  children_.push_back(child);
+}
+
+void ActorCell::remove_child(ActorId id) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(children_, [id](const Child& child) { return child.id == id; });
+}
+
+std::vector<Child> ActorCell::take_children() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(children_, {});
 }
 
 ActorInfo ActorCell::describe() const {
   const std::lock_guard lock(mutex_);
-  ActorInfo info = info_;
-  info.pending = static_cast<std::uint64_t>(pending_.load());
+  ActorInfo info;
+  info.name = name();
+  info.type = type_.name;
+  info.node = core_.node();
+  info.state = state_;
+  info.calls = calls_;
+  info.failures = failures_;
+  info.restarts = restarts_;
+  info.owner = request_.owner_name;
+  if (end_due_) {
+    info.death_cause = death_.message;
+  }
+  const auto now = core_.scheduler().now();
+  info.pending = waiting_;
+  for_each_lane([&](const Lane& lane) {
+    info.pending += lane.running_.size();
+    for (const Call* call : lane.running_) {
+      const double seconds = std::chrono::duration<double>(now - call->started).count();
+      if (info.running.empty() || seconds > info.running_seconds) {
+        info.running = call->method->name;
+        info.running_seconds = seconds;
+      }
+    }
+  });
   return info;
 }
 
-void ActorCell::set_state(ActorState state) {
+bool ActorCell::at_rest() const {
   const std::lock_guard lock(mutex_);
-  info_.state = state;
+  return busy_ == 0 && !settle_due_;
 }
 
-void ActorCell::die(RemoteError cause) {
-  actor_.reset();
-  death_ = std::move(cause);
-  log().error("actor {} died in its {}: {}", request_.address.name, death_.method, death_.message);
+RemoteError ActorCell::death() const {
   const std::lock_guard lock(mutex_);
-  info_.state = ActorState::kDead;
-  info_.death_cause = death_.message;
+  return death_;
+}
+
+bool ActorCell::has_failed() const {
+  const std::lock_guard lock(mutex_);
+  return failed_;
+}
+
+std::vector<ActorCell::Wait> ActorCell::waits() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Wait> found;
+  const auto now = core_.scheduler().now();
+  for_each_lane([&](const Lane& lane) {
+    for (const Call* call : lane.running_) {
+      Wait wait{call->method->name, std::chrono::duration<double>(now - call->started).count(), 0, 0,
+                "", ""};
+      if (call->waits_for != nullptr && call->waits_for->handle() != nullptr) {
+        wait.for_actor = call->waits_for->handle()->address.id;
+        wait.for_node = call->waits_for->handle()->node;
+        wait.for_name = call->waits_for->actor_name();
+        wait.for_method = call->waits_for->method_name();
+      }
+      found.push_back(std::move(wait));
+    }
+  });
+  return found;
+}
+
+void ActorCell::set_waiting(Call& call, const FutureBase* future) {
+  const std::lock_guard lock(mutex_);
+  call.waits_for = future;
+}
+
+void ActorCell::resume_later(Lane& lane, Call* call, std::coroutine_handle<> coroutine) {
+  bool schedule_it = false;
+  {
+    const std::lock_guard lock(mutex_);
+    lane.resumptions_.push_back({coroutine, call});
+    schedule_it = request_activation(lane);
+  }
+  if (schedule_it) {
+    schedule(lane);
+  }
 }
 
 }  // namespace detail
+
+const ActorContext& current_actor() {
+  const detail::Activation& here = detail::current_activation();
+  if (here.cell == nullptr) {
+    throw InternalError("current_actor() was asked outside of an actor");
+  }
+  return here.cell->context();
+}
+
+ActorSystem& current_system() { return *current_actor().system; }
+
+bool call_is_cancelled() {
+  const detail::Activation& here = detail::current_activation();
+  return here.call != nullptr && here.call->cancelled;
+}
+
 }  // namespace desta::runtime

@@ -1,124 +1,373 @@
 #include "runtime/actor/actor_system.h"
 
-#include <fmt/ranges.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
-#include <cstring>
-#include <exception>
+#include <algorithm>
+#include <thread>
 
+#include "runtime/actor/directory.h"
+#include "runtime/actor/hang.h"
+#include "runtime/actor/node_agent.h"
+#include "runtime/actor/thread_scheduler.h"
 #include "runtime/core/log.h"
-#include "runtime/core/wire.h"
 
 namespace desta::runtime {
-
-using detail::ActorAddress;
-using detail::ActorCell;
-using detail::ActorRegistry;
-using detail::Envelope;
-using detail::MessageType;
-using detail::Reply;
-using detail::ReplyStatus;
-using detail::SpawnRequest;
-
 namespace {
 
+using detail::Directory;
+using detail::NodeAgent;
+using Clock = std::chrono::steady_clock;
+
 constexpr int kDirectoryNode = 0;
+constexpr int kDefaultThreads = 2;
 
-Transport::Message to_message(const Envelope& envelope) {
-  const std::string bytes = pack(envelope);
-  Transport::Message message(bytes.size());
-  std::memcpy(message.data(), bytes.data(), bytes.size());
-  return message;
+std::uint64_t machine_memory() {
+  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-Envelope to_envelope(const Transport::Message& message) {
-  return unpack<Envelope>(
-      std::string(reinterpret_cast<const char*>(message.data()), message.size()));
+ActorSystemOptions completed(ActorSystemOptions options) {
+  if (options.host.empty()) {
+    utsname name{};
+    options.host = uname(&name) == 0 ? name.nodename : "(unknown host)";
+  }
+  if (options.threads <= 0) {
+    options.threads = kDefaultThreads;
+  }
+  if (options.resources == Resources{}) {
+    options.resources.cpu = std::max(1U, std::thread::hardware_concurrency());
+    options.resources.memory = machine_memory();
+  }
+  if (options.object_memory == 0) {
+    options.object_memory = machine_memory() / 10 * 3;
+  }
+  return options;
 }
 
-Reply failure(ErrorKind kind, std::string message) {
-  return {ReplyStatus::kFailed, "", {kind, std::move(message), "", ""}};
-}
-
-Reply shutting_down() {
-  return failure(ErrorKind::kTransport, "the actor system is shutting down");
+// The result of a question to the system's own actors. Its error is said as that of `what`.
+template <typename R>
+R ask(const Future<R>& future, const std::string& what) {
+  try {
+    return future.get();
+  } catch (const InsufficientResources&) {
+    throw InsufficientResources(fmt::format("{}: {}", what, future.error()->message));
+  } catch (const Error& error) {
+    throw_error(error.kind(), fmt::format("{}: {}", what, future.error()->message));
+  }
 }
 
 }  // namespace
 
-std::string_view name_of(ActorState state) {
-  switch (state) {
-    case ActorState::kStarting:
-      return "starting";
-    case ActorState::kIdle:
-      return "idle";
-    case ActorState::kBusy:
-      return "busy";
-    case ActorState::kRestarting:
-      return "restarting";
-    case ActorState::kDead:
-      return "dead";
-  }
-  return "unknown";
+ActorSystem::ActorSystem(Transport& transport, ActorSystemOptions options)
+    : options_(completed(std::move(options))),
+      transport_(transport),
+      own_scheduler_(std::make_unique<detail::ThreadScheduler>(options_.threads, options_.spin)),
+      scheduler_(*own_scheduler_) {
+  start();
 }
 
-ActorSystem& current_system() {
-  ActorSystem* system = detail::CurrentSystem::get();
-  if (system == nullptr) {
-    throw InternalError("current_system() was asked outside of an actor");
-  }
-  return *system;
+ActorSystem::ActorSystem(Transport& transport, detail::Scheduler& scheduler,
+                         ActorSystemOptions options)
+    : options_(completed(std::move(options))), transport_(transport), scheduler_(scheduler) {
+  start();
 }
 
-ActorSystem::ActorSystem(Transport& transport) : transport_(transport) {
-  transport_.set_handler([this](int from, const Transport::Message& message) {
-    try {
-      dispatch(from, to_envelope(message));
-    } catch (const std::exception& error) {
-      log().error("a message of node {} was dropped: {}", from, error.what());
-    }
+void ActorSystem::start() {
+  static std::once_flag registered;  // other systems of this process may run already
+  std::call_once(registered, [] {
+    detail::register_node_agent();
+    detail::register_directory();
+    error_type<InsufficientResources>();
+    error_type<ObjectLost>();
+    error_type<ObjectStoreFull>();
   });
-  transport_.start();
+  core_ = std::make_unique<detail::NodeCore>(*this, transport_, scheduler_);
+  started_ = last_snapshot_ = scheduler_.now();
+  shut_down_.reset(new detail::FutureState<void>(scheduler_, nullptr, nullptr));
+  scheduler_.start(transport_);
+  detail::start_node_agent(*core_);
+  if (node() == kDirectoryNode) {
+    detail::start_directory(*core_);
+  }
+  transport_.on_lost([this](int lost, const std::string& why) {
+    lost == kDirectoryNode ? job_lost(why) : node_lost(lost, why);
+  });
+  transport_.start([this](Message message) { core_->dispatch(std::move(message)); });
+  NodeInfo self;
+  self.node = node();
+  self.kind = node() < node_count() ? NodeKind::kRank : NodeKind::kJoined;
+  self.host = options_.host;
+  self.process = getpid();
+  self.total = self.free = options_.resources;
+  (void)detail::directory_ref(*core_)
+      .call<&Directory::register_node>(self)
+      .then([this](const detail::Welcome& welcome) {
+        for (const int lost : welcome.lost) {
+          core_->node_lost(lost, "before this node came");
+        }
+        core_->set_moved(welcome.moved);
+      });
+  if (node() != kDirectoryNode) {
+    send_heartbeat();
+  }
 }
 
 ActorSystem::~ActorSystem() {
-  stop_local();
-  transport_.stop();
+  const auto patience = std::chrono::seconds(10);
+  if (stop_local(scheduler_.now() + patience)) {
+    return;
+  }
+  // A thread is still inside a method: what it may touch must outlive it, so it is never freed.
+  for (const std::string& running : core_->still_running()) {
+    log().error("{} did not end; its thread is left behind", running);
+  }
+  (void)core_.release();
+  (void)own_scheduler_.release();
 }
 
-ActorAddress ActorSystem::spawn_packed(const detail::ActorType& type, SpawnOptions options,
-                                       const std::string& signature, std::string arguments) {
-  SpawnRequest request;
-  request.address = {options.node < 0 ? node() : options.node, 0, std::move(options.name),
-                     type.name};
+int ActorSystem::node() const { return transport_.node(); }
+
+int ActorSystem::node_count() const { return transport_.node_count(); }
+
+void ActorSystem::send_heartbeat() {
+  scheduler_.after(options_.heartbeat, [this] {
+    if (!core_->stopping()) {
+      (void)detail::directory_ref(*core_).call<&Directory::heartbeat>(node());
+      send_heartbeat();
+    }
+  });
+}
+
+std::shared_ptr<detail::ActorHandle> ActorSystem::spawn_packed(const detail::ActorType& type,
+                                                               SpawnOptions options,
+                                                               const std::string& signature,
+                                                               WireWriter& arguments) {
+  detail::SpawnRequest request;
+  const detail::ActorId id = core_->next_actor();
+  const bool here = options.node < 0 && options.resources == Resources{} &&
+                    options.placement_group == 0;
+  if (here) {
+    options.node = node();
+  }
+  request.address = {options.node,
+                     id,
+                     options.name,
+                     type.name,
+                     options.max_pending_calls,
+                     options.max_task_retries,
+                     options.max_restarts != 0};
+  if (options.name.empty()) {
+    request.address.name = fmt::format("{}#{}.{}", type.name, node(), id & 0xffffffffffULL);
+  }
+  request.options = std::move(options);
   request.signature = signature;
-  request.arguments = std::move(arguments);
-  request.max_restarts = options.max_restarts;
-  request.max_pending_calls = options.max_pending_calls;
-  const Reply reply = ask_and_wait(kDirectoryNode, MessageType::kSpawn, pack(request),
-                                   fmt::format("spawning actor '{}'", request.address.name));
-  return unpack<ActorAddress>(reply.result);
+  request.arguments = std::move(arguments.bytes());
+  request.buffers = std::move(arguments.buffers());
+  for (const std::uint64_t object : arguments.objects()) {
+    request.objects.push_back(core_->objects().hold(object));
+  }
+  request.owner = core_->caller();
+  if (request.owner.actor != 0) {
+    request.owner_name = current_actor().name;
+  }
+  const std::string what = fmt::format("spawning actor '{}'", request.address.name);
+  if (detail::is_tracked(request)) {
+    request.address = ask(detail::directory_ref(*core_).call<&Directory::spawn>(request), what);
+  } else if (request.address.node == node()) {
+    (void)core_->create(request);
+  } else {
+    const auto made =
+        detail::agent_ref(*core_, request.address.node).call<&NodeAgent::create>(request);
+    if (request.address.node >= node_count()) {
+      ask(made, what);
+    } else if (const auto error = made.error(); error.has_value()) {
+      throw_error(error->kind, fmt::format("{}: {}", what, error->message));
+    }
+  }
+  if (request.owner.actor != 0 && request.options.lifetime == Lifetime::kOwned) {
+    detail::current_activation().cell->add_child(
+        {id, request.address.node, request.address.may_move});
+  }
+  return core_->handle(request.address);
 }
 
-ActorAddress ActorSystem::look_up(const std::string& name, const detail::ActorType& type) {
-  const Reply reply = ask_and_wait(kDirectoryNode, MessageType::kLookup, pack(name),
-                                   fmt::format("looking up actor '{}'", name));
-  auto address = unpack<ActorAddress>(reply.result);
+std::shared_ptr<detail::ActorHandle> ActorSystem::look_up(const std::string& name,
+                                                          const detail::ActorType& type) {
+  const auto address = ask(detail::directory_ref(*core_).call<&Directory::look_up>(name),
+                           fmt::format("looking up actor '{}'", name));
   if (address.type != type.name) {
     throw InternalError("actor '{}' is of type {}, not {}", name, address.type, type.name);
   }
-  return address;
+  return core_->handle(address);
+}
+
+void ActorSystem::kill_actor(detail::ActorHandle& handle) {
+  core_->end_actor(handle.address.id, handle.node, handle.address.may_move,
+                   {ErrorKind::kInternal, "", "the actor was killed", handle.address.name, ""});
+}
+
+std::pair<detail::ObjectHold, std::uint64_t> ActorSystem::put_packed(WireWriter& packed) {
+  const auto bytes = std::make_shared<const std::string>(std::move(packed.bytes()));
+  detail::ObjectValue value;
+  value.bytes = Buffer(bytes, std::as_bytes(std::span(*bytes)));
+  value.buffers = std::move(packed.buffers());
+  for (const std::uint64_t object : packed.objects()) {
+    value.inner.push_back(core_->objects().hold(object));
+  }
+  const std::uint64_t size = value.size();
+  return {core_->objects().put(std::move(value)), size};
+}
+
+detail::ObjectValue ActorSystem::packed_value(std::uint64_t object, std::uint64_t size,
+                                              std::optional<std::chrono::nanoseconds> timeout) {
+  if (object == 0) {
+    throw InternalError("a reference to no object was used");
+  }
+  if (core_->objects().state(object) != detail::ObjectStore::State::kHere) {
+    const Future<void> brought =
+        detail::agent_ref(*core_, node()).call<&NodeAgent::bring_object>(object, size);
+    if (!wait(std::vector{brought}, WaitFor::kAll, timeout)) {
+      throw TransportError("object {} of node {} has not come to node {} within {} s",
+                           object & 0xffffffffffULL, object >> detail::kNodeShift, node(),
+                           std::chrono::duration<double>(*timeout).count());
+    }
+    try {
+      brought.get();
+    } catch (const ObjectLost&) {
+      throw ObjectLost(brought.error()->message, ErrorKind::kTransport);
+    } catch (const ObjectStoreFull&) {
+      throw ObjectStoreFull(brought.error()->message);
+    }
+  }
+  auto value = core_->objects().value(object);
+  if (!value.has_value()) {
+    throw ObjectLost(fmt::format("object {} of node {} is lost: its node is gone",
+                                 object & 0xffffffffffULL, object >> detail::kNodeShift),
+                     ErrorKind::kTransport);
+  }
+  return std::move(*value);
+}
+
+PlacementGroup ActorSystem::reserve(const std::vector<Resources>& bundles,
+                                    PlacementStrategy strategy) {
+  const auto group =
+      ask(detail::directory_ref(*core_).call<&Directory::reserve_group>(bundles, strategy),
+          "reserving a placement group");
+  return {group.id, group.nodes};
+}
+
+void ActorSystem::release(const PlacementGroup& group) {
+  ask(detail::directory_ref(*core_).call<&Directory::release_group>(group.id()),
+      "releasing a placement group");
+}
+
+std::vector<NodeInfo> ActorSystem::nodes() {
+  return ask(detail::directory_ref(*core_).call<&Directory::nodes>(), "listing the nodes");
 }
 
 std::vector<ActorInfo> ActorSystem::describe() {
+  std::vector<Future<std::vector<ActorInfo>>> parts;
+  std::vector<int> asked;
+  for (int rank = 0; rank < node_count(); ++rank) {
+    asked.push_back(rank);
+  }
+  for (const NodeInfo& info : nodes()) {
+    if (info.state == NodeState::kDead) {
+      std::erase(asked, info.node);
+    } else if (info.kind == NodeKind::kJoined) {
+      asked.push_back(info.node);
+    }
+  }
+  for (const int other : asked) {
+    parts.push_back(detail::agent_ref(*core_, other).call<&NodeAgent::describe>());
+  }
   std::vector<ActorInfo> all;
-  for (int node = 0; node < node_count(); ++node) {
-    const Reply reply = ask_and_wait(node, MessageType::kDescribe, "",
-                                     fmt::format("describing the actors of node {}", node));
-    for (ActorInfo& info : unpack<std::vector<ActorInfo>>(reply.result)) {
+  for (std::size_t index = 0; index < parts.size(); ++index) {
+    for (ActorInfo& info :
+         ask(parts[index], fmt::format("describing the actors of node {}", asked[index]))) {
       all.push_back(std::move(info));
     }
   }
   return all;
+}
+
+SystemSnapshot ActorSystem::snapshot(std::chrono::milliseconds patience) {
+  SystemSnapshot snapshot;
+  snapshot.time = std::chrono::duration<double>(
+                      std::chrono::system_clock::now().time_since_epoch())
+                      .count();
+  snapshot.nodes = nodes();
+  std::vector<Future<std::vector<ActorInfo>>> actors;
+  std::vector<Future<std::vector<detail::WaitInfo>>> waits;
+  std::vector<NodeInfo*> asked;
+  for (NodeInfo& info : snapshot.nodes) {
+    if (info.state != NodeState::kDead) {
+      const auto agent = detail::agent_ref(*core_, info.node);
+      actors.push_back(agent.call<&NodeAgent::describe>());
+      waits.push_back(agent.call<&NodeAgent::waits>());
+      asked.push_back(&info);
+    }
+  }
+  const auto deadline = scheduler_.now() + patience;
+  (void)wait(actors, WaitFor::kAll, deadline - scheduler_.now());
+  (void)wait(waits, WaitFor::kAll, deadline - scheduler_.now());
+  std::vector<detail::WaitInfo> all_waits;
+  for (std::size_t index = 0; index < asked.size(); ++index) {
+    if (!actors[index].ready() || !waits[index].ready()) {
+      asked[index]->state = NodeState::kSilent;
+      actors[index].cancel();
+      waits[index].cancel();
+      continue;
+    }
+    if (actors[index].error().has_value() || waits[index].error().has_value()) {
+      continue;  // lost since
+    }
+    for (ActorInfo& info : actors[index].get()) {
+      snapshot.calls += info.calls;
+      snapshot.actors.push_back(std::move(info));
+    }
+    for (detail::WaitInfo& wait : waits[index].get()) {
+      all_waits.push_back(std::move(wait));
+    }
+  }
+  snapshot.hang = detail::find_hang(
+      all_waits, snapshot.nodes, std::chrono::duration<double>(options_.hang_after).count());
+  const auto now = scheduler_.now();
+  const std::lock_guard lock(mutex_);
+  snapshot.uptime = std::chrono::duration<double>(now - started_).count();
+  const double since = std::chrono::duration<double>(now - last_snapshot_).count();
+  if (since > 0 && snapshot.calls > last_calls_) {
+    snapshot.calls_per_second = static_cast<double>(snapshot.calls - last_calls_) / since;
+  }
+  last_calls_ = snapshot.calls;
+  last_snapshot_ = now;
+  snapshot.gauges = gauges_;
+  return snapshot;
+}
+
+void ActorSystem::publish(const std::string& gauge, double value) {
+  const std::lock_guard lock(mutex_);
+  gauges_[gauge] = value;
+}
+
+void ActorSystem::on_escalation(std::function<void(const RemoteError&)> handler) {
+  const std::lock_guard lock(mutex_);
+  escalation_ = std::move(handler);
+}
+
+void ActorSystem::escalate(const RemoteError& error) {
+  std::function<void(const RemoteError&)> handler;
+  {
+    const std::lock_guard lock(mutex_);
+    handler = escalation_;
+  }
+  if (handler) {
+    handler(error);
+  } else {
+    log().error("actor {} is dead, and its owner, this program, must know: {}", error.actor,
+                error.message);
+  }
 }
 
 void* ActorSystem::find_resource(std::type_index type) {
@@ -131,252 +380,136 @@ void* ActorSystem::find_resource(std::type_index type) {
   return found->second;
 }
 
-void ActorSystem::call(detail::CallRequest request, std::shared_ptr<detail::FutureState> state) {
-  const int node = state->actor.node;
-  ask(node, MessageType::kCall, pack(request),
-      [state = std::move(state)](Reply reply) { detail::fulfil(*state, std::move(reply)); });
+void ActorSystem::on_node_joined(std::function<void(int)> handler) {
+  const std::lock_guard lock(mutex_);
+  joined_ = std::move(handler);
+}
+
+void ActorSystem::note_node_joined(int joined) {
+  std::function<void(int)> handler;
+  {
+    const std::lock_guard lock(mutex_);
+    handler = joined_;
+  }
+  if (handler) {
+    handler(joined);
+  }
+}
+
+void ActorSystem::node_lost(int lost, const std::string& why) {
+  (void)detail::directory_ref(*core_).call<&Directory::node_lost>(lost, why);
+}
+
+void ActorSystem::job_lost(const std::string& why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopped_ || !job_lost_.empty()) {
+      return;
+    }
+    job_lost_ = why.empty() ? "the job is gone" : why;
+  }
+  core_->fail_all({ErrorKind::kTransport, "", fmt::format("the job is gone: {}", why), "", ""});
+  note_shut_down();
+}
+
+void ActorSystem::note_shut_down() {
+  if (shut_down_->claim()) {
+    shut_down_->set({});
+  }
+}
+
+void ActorSystem::note_shut_down_done(int done) {
+  const std::lock_guard lock(mutex_);
+  nodes_done_.push_back(done);
 }
 
 void ActorSystem::shutdown(std::chrono::milliseconds timeout) {
-  if (node() != kDirectoryNode || detail::current_actor_or_null() != nullptr) {
+  if (node() != kDirectoryNode || detail::current_activation().cell != nullptr) {
     throw InternalError("shutdown() is for the main thread of node 0; an actor returns instead");
   }
-  for (int other = 1; other < node_count(); ++other) {
-    deliver(other, {MessageType::kShutdown, 0, ""});
+  const auto deadline = scheduler_.now() + timeout;
+  std::vector<int> others;
+  for (const NodeInfo& info : nodes()) {
+    if (info.node != node() && info.state != NodeState::kDead) {
+      others.push_back(info.node);
+    }
   }
-  stop_local();
-  std::unique_lock lock(mutex_);
-  const auto others = static_cast<std::size_t>(node_count() - 1);
-  const bool all = changed_.wait_for(lock, timeout, [&] { return nodes_done_.size() == others; });
-  if (!all) {
-    std::vector<int> missing;
-    for (int other = 1; other < node_count(); ++other) {
-      if (!nodes_done_.contains(other)) {
-        missing.push_back(other);
+  for (int rank = 1; rank < node_count(); ++rank) {
+    if (std::ranges::find(others, rank) == others.end()) {
+      others.push_back(rank);
+    }
+  }
+  for (const int other : others) {
+    (void)detail::agent_ref(*core_, other).call<&NodeAgent::shut_down>();
+  }
+  const bool rest = core_->stop_actors(deadline);
+  const auto missing = [&] {
+    std::vector<int> names;
+    std::vector<int> lost;
+    for (const NodeInfo& info : nodes()) {
+      if (info.state == NodeState::kDead) {
+        lost.push_back(info.node);
       }
     }
-    throw TransportError("shutdown: node {} did not end its actors within {} s",
-                         fmt::join(missing, ", "), std::chrono::duration<double>(timeout).count());
+    const std::lock_guard lock(mutex_);
+    for (const int other : others) {
+      if (std::ranges::find(nodes_done_, other) == nodes_done_.end() &&
+          std::ranges::find(lost, other) == lost.end()) {
+        names.push_back(other);
+      }
+    }
+    return names;
+  };
+  const bool all = scheduler_.wait_until([&] { return missing().empty(); }, deadline);
+  if (!rest || !all) {
+    std::vector<std::string> problems = core_->still_running();
+    for (const int other : missing()) {
+      problems.push_back(fmt::format("node {}", other));
+    }
+    throw TransportError("shutdown: {} did not end within {} s", fmt::join(problems, ", "),
+                         std::chrono::duration<double>(timeout).count());
   }
-  lock.unlock();
+  (void)stop_local(deadline);
+}
+
+bool ActorSystem::run_until_shutdown(const std::function<bool()>& leave) {
+  bool leaves = false;
+  while (!leaves && !shut_down_->wait(leave ? scheduler_.now() + std::chrono::milliseconds(100)
+                                            : detail::Scheduler::Deadline())) {
+    leaves = leave();
+  }
+  const bool rest = core_->stop_actors(scheduler_.now() + std::chrono::seconds(60));
+  std::string lost;
+  {
+    const std::lock_guard lock(mutex_);
+    lost = job_lost_;
+  }
+  if (!rest) {
+    throw TransportError("shutdown: {} did not end",
+                         fmt::join(core_->still_running(), ", "));
+  }
+  if (!lost.empty()) {
+    throw TransportError("the job is gone: {}", lost);
+  }
+  if (!leaves) {
+    (void)detail::agent_ref(*core_, kDirectoryNode).call<&NodeAgent::shut_down_done>(node());
+  }
+  (void)stop_local(scheduler_.now());
+  return !leaves;
+}
+
+bool ActorSystem::stop_local(Clock::time_point deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(stopped_, true)) {
+      return !left_behind_;
+    }
+  }
+  const bool rest = core_->stop_actors(deadline);
   transport_.stop();
-}
-
-void ActorSystem::run_until_shutdown() {
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return shutdown_asked_; });
-  }
-  stop_local();
-  deliver(kDirectoryNode, {MessageType::kShutdownDone, 0, ""});
-  transport_.stop();
-}
-
-void ActorSystem::stop_local() {
-  std::map<std::uint64_t, Continuation> unanswered;
-  {
-    const std::lock_guard lock(mutex_);
-    stopped_ = true;
-    unanswered.swap(asked_);
-  }
-  for (auto& [request, continuation] : unanswered) {
-    continuation(shutting_down());
-  }
-  // No cell is added once stopped_ is set, and none is erased before the destructor.
-  for (auto& [id, cell] : cells_) {
-    cell->stop();
-  }
-}
-
-void ActorSystem::ask(int node, MessageType type, std::string body, Continuation continuation) {
-  std::uint64_t request = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!stopped_) {
-      request = next_request_++;
-      asked_.emplace(request, continuation);
-    }
-  }
-  if (request == 0) {
-    continuation(shutting_down());
-    return;
-  }
-  try {
-    deliver(node, {type, request, std::move(body)});
-  } catch (const Error& error) {
-    answer(this->node(), request, failure(error.kind(), error.what()));
-  }
-}
-
-Reply ActorSystem::ask_and_wait(int node, MessageType type, std::string body,
-                                const std::string& what) {
-  detail::FutureState state;
-  ask(node, type, std::move(body),
-      [&state](Reply reply) { detail::fulfil(state, std::move(reply)); });
-  (void)detail::wait_for(state, std::nullopt);
-  if (state.reply.status != ReplyStatus::kOk) {
-    throw_error(state.reply.error.kind, fmt::format("{}: {}", what, state.reply.error.message));
-  }
-  return std::move(state.reply);
-}
-
-void ActorSystem::deliver(int node, Envelope envelope) {
-  if (node == this->node()) {
-    dispatch(node, std::move(envelope));
-  } else {
-    transport_.send(node, to_message(envelope));
-  }
-}
-
-void ActorSystem::answer(int node, std::uint64_t request, Reply reply) {
-  try {
-    deliver(node, {MessageType::kReply, request, pack(reply)});
-  } catch (const std::exception& error) {
-    log().warn("an answer to node {} was lost: {}", node, error.what());
-  }
-}
-
-void ActorSystem::dispatch(int from, Envelope envelope) {
-  switch (envelope.type) {
-    case MessageType::kReply: {
-      Continuation continuation;
-      {
-        const std::lock_guard lock(mutex_);
-        const auto found = asked_.find(envelope.request);
-        if (found == asked_.end()) {
-          return;  // answered already, by stop_local()
-        }
-        continuation = std::move(found->second);
-        asked_.erase(found);
-      }
-      continuation(unpack<Reply>(envelope.body));
-      return;
-    }
-    case MessageType::kShutdown: {
-      const std::lock_guard lock(mutex_);
-      shutdown_asked_ = true;
-      changed_.notify_all();
-      return;
-    }
-    case MessageType::kShutdownDone: {
-      const std::lock_guard lock(mutex_);
-      nodes_done_.insert(from);
-      changed_.notify_all();
-      return;
-    }
-    default:
-      try {
-        serve(from, envelope);
-      } catch (const Error& error) {
-        answer(from, envelope.request, failure(error.kind(), error.what()));
-      }
-  }
-}
-
-void ActorSystem::serve(int from, Envelope& envelope) {
-  switch (envelope.type) {
-    case MessageType::kSpawn:
-      return serve_spawn(from, envelope.request, envelope.body);
-    case MessageType::kCreate:
-      return serve_create(from, envelope.request, envelope.body);
-    case MessageType::kCall:
-      return serve_call(from, envelope.request, envelope.body);
-    case MessageType::kLookup:
-      return serve_lookup(from, envelope.request, envelope.body);
-    case MessageType::kDescribe:
-      return serve_describe(from, envelope.request);
-    default:
-      throw TransportError("a message of unknown type {}; do all nodes run one build?",
-                           static_cast<int>(envelope.type));
-  }
-}
-
-void ActorSystem::serve_spawn(int from, std::uint64_t request, const std::string& body) {
-  auto spawn = unpack<SpawnRequest>(body);
-  ActorAddress& address = spawn.address;
-  if (address.node >= node_count()) {
-    throw InternalError("there is no node {}: the job has {}", address.node, node_count());
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    address.id = next_actor_++;
-    if (address.name.empty()) {
-      address.name = fmt::format("{}#{}", address.type, address.id);
-    }
-    const auto [entry, added] = names_.try_emplace(address.name, Entry{address});
-    if (!added) {
-      throw InternalError("the name is taken by an actor on node {}", entry->second.address.node);
-    }
-  }
-  ask(address.node, MessageType::kCreate, pack(spawn), [this, from, request, address](Reply reply) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (reply.status == ReplyStatus::kOk) {
-        names_.at(address.name).exists = true;
-      } else {
-        names_.erase(address.name);
-      }
-    }
-    reply.result = pack(address);
-    answer(from, request, std::move(reply));
-  });
-}
-
-void ActorSystem::serve_create(int from, std::uint64_t request, const std::string& body) {
-  auto spawn = unpack<SpawnRequest>(body);
-  const detail::ActorType& type = ActorRegistry::instance().find(spawn.address.type);
-  check_signature(type, spawn.signature);
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopped_) {
-      throw TransportError("the actor system is shutting down");
-    }
-    const std::uint64_t id = spawn.address.id;
-    cells_.emplace(id, std::make_unique<ActorCell>(*this, std::move(spawn), type));
-  }
-  answer(from, request, {});
-}
-
-void ActorSystem::serve_call(int from, std::uint64_t request, const std::string& body) {
-  auto call = unpack<detail::CallRequest>(body);
-  ActorCell* cell = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = cells_.find(call.actor);
-    if (found == cells_.end()) {
-      throw InternalError("there is no such actor on node {}", node());
-    }
-    cell = found->second.get();
-  }
-  cell->call(std::move(call),
-             [this, from, request](Reply reply) { answer(from, request, std::move(reply)); });
-}
-
-void ActorSystem::serve_lookup(int from, std::uint64_t request, const std::string& body) {
-  const auto name = unpack<std::string>(body);
-  Reply reply;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = names_.find(name);
-    if (found == names_.end() || !found->second.exists) {
-      throw InternalError("there is no actor of this name");
-    }
-    reply.result = pack(found->second.address);
-  }
-  answer(from, request, std::move(reply));
-}
-
-void ActorSystem::serve_describe(int from, std::uint64_t request) {
-  std::vector<ActorInfo> infos;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, cell] : cells_) {
-      infos.push_back(cell->describe());
-    }
-  }
-  Reply reply;
-  reply.result = pack(infos);
-  answer(from, request, std::move(reply));
+  core_->objects().close();
+  left_behind_ = !scheduler_.stop() || !rest;
+  return !left_behind_;
 }
 
 }  // namespace desta::runtime

@@ -1,119 +1,74 @@
-// What actor systems say to each other. Private to this folder, but for the errors' types.
+// What the nodes of an actor system say to each other. Private to this folder.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
-#include "runtime/core/error.h"
+namespace desta::runtime::detail {
 
-namespace desta::runtime {
+// The node that made it, and a number of its own there.
+using ActorId = std::uint64_t;
 
-enum class ActorState : std::uint8_t { kStarting, kIdle, kBusy, kRestarting, kDead };
-
-// One line of ActorSystem::describe().
-struct ActorInfo {
-  std::string name;
-  std::string type;
-  int node = 0;
-  ActorState state = ActorState::kStarting;
-  std::uint64_t calls = 0;     // finished, failed ones too
-  std::uint64_t failures = 0;  // calls that threw
-  std::uint64_t restarts = 0;
-  std::uint64_t pending = 0;  // waiting or running now
-  std::string death_cause;    // empty unless dead
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(name, type, node, state, calls, failures, restarts, pending, death_cause);
-  }
-};
-
-// Why a call failed and where: the same on the node that asks as on the node where it happened.
-struct RemoteError {
-  ErrorKind kind = ErrorKind::kInternal;
-  std::string message;  // what the actor's code threw
-  std::string actor;
-  std::string method;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(kind, message, actor, method);
-  }
-};
-
-namespace detail {
-
-enum class MessageType : std::uint8_t {
-  kSpawn,         // to node 0: reserve a name and have the actor made
-  kCreate,        // from node 0 to the actor's node
-  kCall,          // to the actor's node
-  kLookup,        // to node 0: the address behind a name
-  kDescribe,      // to any node
-  kReply,         // to whoever asked
-  kShutdown,      // from node 0
-  kShutdownDone,  // to node 0
-};
-
-enum class ReplyStatus : std::uint8_t { kOk, kFailed, kPendingLimit, kActorDied };
-
-struct Envelope {
-  MessageType type = MessageType::kReply;
-  std::uint64_t request = 0;  // the asker's number for the question; its answer repeats it
-  std::string body;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(type, request, body);
-  }
-};
+inline constexpr int kNodeShift = 40;
+[[nodiscard]] inline ActorId actor_id(int node, std::uint64_t number) {
+  return (static_cast<std::uint64_t>(node) << kNodeShift) | number;
+}
+// The actors that every system has. Numbers of others start at kFirstActor.
+[[nodiscard]] inline ActorId agent_of(int node) { return actor_id(node, 1); }
+inline constexpr ActorId kDirectory = 2;  // on node 0
+inline constexpr ActorId kFirstActor = 16;
 
 struct ActorAddress {
-  int node = -1;
-  std::uint64_t id = 0;
+  int node = -1;  // where it was made
+  ActorId id = 0;
   std::string name;
   std::string type;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(node, id, name, type);
-  }
-};
-
-struct SpawnRequest {
-  ActorAddress address;
-  std::string signature;  // of the constructor
-  std::string arguments;
-  int max_restarts = 0;
   int max_pending_calls = 0;
+  int max_task_retries = 0;
+  bool may_move = false;  // it is restarted elsewhere when its node is lost
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(address, signature, arguments, max_restarts, max_pending_calls);
+    archive(node, id, name, type, max_pending_calls, max_task_retries, may_move);
   }
 };
 
-struct CallRequest {
-  std::uint64_t actor = 0;
-  std::string method;
-  std::string arguments;
+// An actor, or (with id 0) the program on that node.
+struct Caller {
+  int node = -1;
+  ActorId actor = 0;
+
+  bool operator==(const Caller&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(node, actor);
+  }
+};
+
+// A message is a header and what belongs to it: a call's packed arguments, or a reply's packed
+// result or RemoteError; then the ids of the shared objects that these refer to.
+enum class MessageType : std::uint8_t { kCall, kReply, kCancel };
+
+struct Header {
+  MessageType type = MessageType::kCall;
+  std::uint8_t status = 0;    // kReply: a ReplyStatus
+  std::uint16_t objects = 0;  // how many ids are at the end
+  std::uint32_t method = 0;   // kCall
+  std::uint64_t request = 0;  // the asker's number for the question; its answer repeats it
+  ActorId actor = 0;          // kCall, kCancel: who is asked
+  ActorId caller = 0;         // kCall: who asks, 0 for the program
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(actor, method, arguments);
+    archive(type, status, objects, method, request, actor, caller);
   }
 };
 
-struct Reply {
-  ReplyStatus status = ReplyStatus::kOk;
-  std::string result;
-  RemoteError error;
+// Where `objects` lies in a packed header.
+inline constexpr std::size_t kObjectsAt = 2;
 
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(status, result, error);
-  }
-};
+// Methods that every actor has.
+inline constexpr std::uint32_t kReadyMethod = 0;
+inline constexpr std::uint32_t kTerminateMethod = 1;
 
-}  // namespace detail
-}  // namespace desta::runtime
+}  // namespace desta::runtime::detail

@@ -3,11 +3,12 @@
 //
 //   actor_type<Stage>("Stage")
 //       .constructor<StageOptions>()
+//       .concurrency_group("health")
 //       .method<&Stage::run_step>("run_step")
-//       .method<&Stage::losses>("losses");
+//       .method<&Stage::alive>("alive", "health");
 //
 // An actor is a plain class. The arguments of its constructor and methods and the results are
-// values that cereal can serialise and that have a default constructor.
+// values that cereal can serialise (runtime/core/wire.h) and that have a default constructor.
 #pragma once
 
 #include <functional>
@@ -15,52 +16,40 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 #include <typeindex>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
+#include "runtime/actor/call.h"
+#include "runtime/actor/method_traits.h"
 #include "runtime/core/wire.h"
 
 namespace desta::runtime {
-namespace detail {
 
-template <typename C, typename R, typename... A>
-struct MethodShape {
-  using Class = C;
-  using Result = std::decay_t<R>;
-  using Arguments = std::tuple<std::decay_t<A>...>;
-  static_assert(
-      ((!std::is_lvalue_reference_v<A> || std::is_const_v<std::remove_reference_t<A>>)&&...),
-      "a method of an actor cannot change its caller's arguments: take a value or const&");
-  template <typename... Given>
-  static constexpr bool accepts() {
-    if constexpr (sizeof...(Given) == sizeof...(A)) {
-      return (std::is_convertible_v<Given, std::decay_t<A>> && ...);
-    } else {
-      return false;
-    }
-  }
+// How many calls of a group an actor serves at a time.
+struct GroupLimits {
+  int threads = 1;  // that run its methods
+  // Calls that have begun and not ended. More than `threads` only matters for methods that return a
+  // Task: while one waits, the next begins. 0: as many as threads.
+  int calls = 0;
 };
 
-template <typename Method>
-struct MethodTraits;
-template <typename C, typename R, typename... A>
-struct MethodTraits<R (C::*)(A...)> : MethodShape<C, R, A...> {};
-template <typename C, typename R, typename... A>
-struct MethodTraits<R (C::*)(A...) const> : MethodShape<C, R, A...> {};
-template <typename C, typename R, typename... A>
-struct MethodTraits<R (C::*)(A...) noexcept> : MethodShape<C, R, A...> {};
-template <typename C, typename R, typename... A>
-struct MethodTraits<R (C::*)(A...) const noexcept> : MethodShape<C, R, A...> {};
+namespace detail {
 
-template <auto kMethod>
-struct MethodTag {};
+struct MethodEntry {
+  std::string name;
+  std::string signature;  // the method's type
+  std::uint32_t number = 0;  // the same on all nodes: made from the name
+  std::size_t group = 0;
+  std::function<Call*(const MethodEntry&, IncomingCall)> receive;
+};
 
-// A string literal travels as a std::string.
-template <typename T>
-using Packed =
-    std::conditional_t<std::is_convertible_v<T, const char*>, std::string, std::decay_t<T>>;
+struct GroupEntry {
+  std::string name;
+  GroupLimits limits;
+};
 
 // Names the argument types of a constructor.
 template <typename... Args>
@@ -72,11 +61,9 @@ struct ActorType {
   std::string name;
   std::type_index class_type = typeid(void);
   std::string signature;
-  std::function<std::shared_ptr<void>(const std::string& arguments)> construct;
-  std::map<std::string, std::function<std::string(void* actor, const std::string& arguments)>,
-           std::less<>>
-      methods;
-  std::map<std::type_index, std::string> method_names;
+  std::function<std::shared_ptr<void>(WireReader& arguments)> construct;
+  std::unordered_map<std::uint32_t, std::unique_ptr<MethodEntry>> methods;
+  std::vector<GroupEntry> groups = {{"", {.threads = 1, .calls = 1}}};  // the first is that of all other methods
 };
 
 // The registered types; filled at start, then only read.
@@ -88,15 +75,32 @@ class ActorRegistry {
   // These throw InternalError saying what to register.
   [[nodiscard]] const ActorType& find(std::string_view name) const;
   [[nodiscard]] const ActorType& find(std::type_index class_type) const;
+  // Equal for programs that registered the same types with the same methods.
+  [[nodiscard]] std::string fingerprint() const;
 
  private:
-  std::map<std::string, ActorType, std::less<>> types_;
+  std::map<std::string, std::unique_ptr<ActorType>, std::less<>> types_;
 };
 
-// The registered name of a method. Throws InternalError when it has none.
-[[nodiscard]] const std::string& method_name(const ActorType& type, std::type_index method);
+// Where a method of a type is registered; null until it is.
+template <typename Actor, auto kMethod>
+inline const MethodEntry* method_entry = nullptr;
+
+[[noreturn]] void throw_not_registered(const std::type_info& actor, const std::type_info& method);
+// Throws InternalError when it is not registered.
+template <typename Actor, auto kMethod>
+const MethodEntry& entry_of() {
+  if (method_entry<Actor, kMethod> == nullptr) {
+    throw_not_registered(typeid(Actor), typeid(decltype(kMethod)));
+  }
+  return *method_entry<Actor, kMethod>;
+}
+
+// Throws InternalError when the name is taken by another of the type's methods.
+MethodEntry& add_method(ActorType& type, const std::string& name, std::string_view group);
 // Throws InternalError when the registered constructor takes other types.
 void check_signature(const ActorType& type, const std::string& signature);
+void add_group(ActorType& type, const std::string& name, GroupLimits limits);
 
 }  // namespace detail
 
@@ -109,30 +113,37 @@ class ActorTypeBuilder {
   template <typename... Args>
   requires std::is_constructible_v<Actor, Args...> ActorTypeBuilder& constructor() {
     type_.signature = detail::signature_of<Args...>();
-    type_.construct = [](const std::string& arguments) -> std::shared_ptr<void> {
-      return std::apply([](auto&&... args) { return std::make_shared<Actor>(std::move(args)...); },
-                        unpack<std::tuple<Args...>>(arguments));
+    type_.construct = [](WireReader& reader) -> std::shared_ptr<void> {
+      std::tuple<Args...> arguments;
+      unpack_into(reader, arguments);
+      return std::apply([](auto&... args) { return std::make_shared<Actor>(std::move(args)...); },
+                        arguments);
     };
     return *this;
   }
 
+  // Methods of a group have a mailbox of their own: they run beside those of other groups, so the
+  // actor must guard what they share. Without limits: one call at a time.
+  ActorTypeBuilder& concurrency_group(const std::string& name, GroupLimits limits = {}) {
+    detail::add_group(type_, name, limits);
+    return *this;
+  }
+  // Limits of the group of all methods that name none.
+  ActorTypeBuilder& default_group(GroupLimits limits) {
+    detail::add_group(type_, "", limits);
+    return *this;
+  }
+
   template <auto kMethod>
-  ActorTypeBuilder& method(const std::string& name) {
-    using Traits = detail::MethodTraits<decltype(kMethod)>;
-    static_assert(std::is_base_of_v<typename Traits::Class, Actor>);
-    type_.method_names.emplace(typeid(detail::MethodTag<kMethod>), name);
-    type_.methods[name] = [](void* actor, const std::string& bytes) {
-      auto arguments = unpack<typename Traits::Arguments>(bytes);
-      const auto invoke = [actor](auto&&... args) {
-        return (static_cast<Actor*>(actor)->*kMethod)(std::move(args)...);
-      };
-      if constexpr (std::is_void_v<typename Traits::Result>) {
-        std::apply(invoke, std::move(arguments));
-        return std::string();
-      } else {
-        return pack(std::apply(invoke, std::move(arguments)));
-      }
+  ActorTypeBuilder& method(const std::string& name, std::string_view group = "") {
+    static_assert(
+        std::is_base_of_v<typename detail::MethodTraits<decltype(kMethod)>::Class, Actor>);
+    detail::MethodEntry& entry = detail::add_method(type_, name, group);
+    entry.signature = typeid(decltype(kMethod)).name();
+    entry.receive = [](const detail::MethodEntry& method, detail::IncomingCall call) {
+      return new detail::RemoteCall<Actor, kMethod>(method, std::move(call));
     };
+    detail::method_entry<Actor, kMethod> = &entry;
     return *this;
   }
 

@@ -17,8 +17,8 @@ class InProcessNetwork::Node : public Transport {
 
   [[nodiscard]] int node() const override { return index_; }
   [[nodiscard]] int node_count() const override { return static_cast<int>(network_.nodes_.size()); }
-  void set_handler(Handler handler) override { handler_ = std::move(handler); }
-  void start() override {
+  void start(Handler handler) override {
+    handler_ = std::move(handler);
     thread_ = std::thread([this] { run(); });
   }
 
@@ -33,7 +33,8 @@ class InProcessNetwork::Node : public Transport {
     }
   }
 
-  void send(int node, Message message) override {
+  void send(Message message) override {
+    const int node = message.to;
     if (node < 0 || node >= node_count()) {
       throw TransportError("there is no node {}: the job has {}", node, node_count());
     }
@@ -43,14 +44,14 @@ class InProcessNetwork::Node : public Transport {
         throw TransportError("node {}: the transport is stopped", index_);
       }
     }
-    network_.nodes_[static_cast<std::size_t>(node)]->accept(index_, std::move(message));
+    network_.nodes_[static_cast<std::size_t>(node)]->accept(std::move(message));
   }
 
  private:
-  void accept(int from, Message message) {
+  void accept(Message message) {
     {
       const std::lock_guard lock(mutex_);
-      queue_.emplace_back(from, std::move(message));
+      queue_.push_back(std::move(message));
     }
     wake_.notify_all();
   }
@@ -62,10 +63,10 @@ class InProcessNetwork::Node : public Transport {
       if (stopping_) {
         return;
       }
-      auto [from, message] = std::move(queue_.front());
+      Message message = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
-      handler_(from, std::move(message));
+      handler_(std::move(message));
       lock.lock();
     }
   }
@@ -75,7 +76,7 @@ class InProcessNetwork::Node : public Transport {
   Handler handler_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::pair<int, Message>> queue_;
+  std::deque<Message> queue_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -1,6 +1,9 @@
-// The control plane over MPI, on a communicator of its own. One thread makes all its MPI calls. It
-// sleeps while nothing happens, for 20 us at first and up to 0.5 ms, so that it costs a computing
-// core next to nothing; a message therefore takes up to about 0.5 ms to a node that was idle.
+// The messages of an actor system over MPI, on a communicator of their own.
+//
+// Whoever sends makes the MPI call itself. Messages are looked for by a thread that waits for an
+// answer anyway (Transport::try_attend()), or by a standby thread that sleeps until another rank
+// rings (runtime/transport/doorbell.h): an idle rank costs next to nothing, a computing rank is not
+// disturbed, and two ranks that talk do so at MPI's own speed.
 #pragma once
 
 #include <memory>

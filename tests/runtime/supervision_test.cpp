@@ -55,14 +55,14 @@ TEST_F(Supervision, ActorThatFailsOftenerThanItMayRestartDiesOfThatError) {
     EXPECT_NE(std::string(error.what()).find("record 7"), std::string::npos);
   }
   EXPECT_EQ(info("p").state, ActorState::kDead);
-  EXPECT_EQ(info("p").death_cause, "corpus.jsonl: record 7 has no transcription");
+  EXPECT_EQ(info("p").death_cause, "the actor died in its fail: corpus.jsonl: record 7 has no transcription");
 }
 
 TEST_F(Supervision, ActorWhoseConstructorThrowsIsDeadAndSaysWhy) {
   const auto probe = system.spawn<Probe>({.name = "p", .node = 1}, ProbeOptions{.start = -1});
   EXPECT_EQ(message_of<ActorDied>([&] { probe.ready().get(); }),
             "the actor died in its constructor: model.safetensors: tensor 'w' is missing "
-            "(in actor p, method constructor)");
+            "(in actor p, method ready)");
   EXPECT_EQ(info("p").state, ActorState::kDead);
 }
 

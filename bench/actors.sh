@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What calls cost, beside CAF and MPI, in one run: prints a table. Needs libcaf-dev (Debian); builds the
+# benchmarks in build/. bench/peers/README.md says what each figure times.
+#   bench/actors.sh            the figures
+#   bench/actors.sh soak       ten million calls between 4 ranks and 2 workers that are killed every second
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! dpkg-query -W libcaf-dev >/dev/null 2>&1; then
+  echo "the peer is missing: apt-get install libcaf-dev" >&2
+  exit 2
+fi
+launch/build.sh -DDESTA_BENCH=ON
+source launch/mpi_environment.sh
+bin=build/bin
+
+if [ "${1:-}" = soak ]; then
+  exec mpirun -n 4 $bin/runtime_soak 10000000
+fi
+
+figures=$(mktemp)
+trap 'rm -f "$figures"' EXIT
+# In turn, so that both sides meet the same machine.
+$bin/bench_actors local >>"$figures"
+$bin/caf_actors local >>"$figures"
+mpirun -n 2 $bin/bench_actors remote >>"$figures"
+$bin/caf_actors remote >>"$figures"
+mpirun -n 2 $bin/mpi_pingpong >>"$figures"
+mpirun -n 4 $bin/bench_actors idle >>"$figures"
+cat "$figures"

@@ -1,0 +1,122 @@
+#include "launch/actor_job.h"
+
+#include <ATen/Parallel.h>
+
+#include <memory>
+#include <optional>
+
+#include "desta_version.h"
+#include "models/torch_util.h"
+#include "runtime/actor/hang_watch.h"
+#include "runtime/collectives/make_communicator.h"
+#include "runtime/core/log.h"
+#include "runtime/core/stop_request.h"
+#include "runtime/telemetry/status_server.h"
+#include "runtime/transport/elastic_transport.h"
+#include "runtime/transport/mpi_transport.h"
+
+namespace desta::launch {
+namespace {
+
+std::filesystem::path token_path(const JobConfig& config) {
+  return config.runtime.join_token.empty()
+             ? std::filesystem::path(config.training.folder) / "join.token"
+             : std::filesystem::path(config.runtime.join_token);
+}
+
+runtime::JoinOptions join_options() {
+  runtime::JoinOptions options;
+  options.build = fmt::format("desta {} with actors {}", DESTA_VERSION,
+                              runtime::detail::ActorRegistry::instance().fingerprint());
+  return options;
+}
+
+runtime::ActorSystemOptions system_options(const JobConfig& config) {
+  runtime::ActorSystemOptions options;
+  options.hang_after = std::chrono::seconds(config.runtime.hang_after_seconds);
+  return options;
+}
+
+// What node 0 has beside its actors.
+struct FrontDesk {
+  std::optional<runtime::HangWatch> watch;
+  std::optional<runtime::StatusServer> status;
+
+  FrontDesk(const JobConfig& config, runtime::ActorSystem& system,
+            runtime::ElasticTransport& transport) {
+    watch.emplace(system);
+    if (!config.runtime.status.empty()) {
+      status.emplace(config.runtime.status, [&system] { return system.snapshot(); });
+      runtime::log().info("status page at http://{}/", status->address());
+    }
+    if (!config.runtime.join.empty()) {
+      const auto path = token_path(config);
+      std::filesystem::create_directories(path.parent_path());
+      transport.listen({config.runtime.join}, runtime::JoinToken::create(path), join_options());
+      runtime::log().info("workers may join: --join {} --token-file {}",
+                          fmt::join(transport.addresses(), " or "), path.string());
+    }
+  }
+};
+
+}  // namespace
+
+void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& provide,
+                const std::function<void(runtime::ActorSystem&)>& on_node_0) {
+  const auto world = runtime::make_communicator(job.mpi.size() > 1 ? "mpi" : "local", job.mpi);
+  const auto ranks = runtime::make_mpi_transport(job.mpi);
+  runtime::ElasticTransport transport(*ranks);
+  runtime::ActorSystem system(transport, system_options(job.config));
+  provide(system);
+  world->barrier();
+  if (system.node() != 0) {
+    (void)system.run_until_shutdown();
+    return;
+  }
+  try {
+    {
+      const FrontDesk desk(job.config, system, transport);
+      on_node_0(system);
+    }
+    system.shutdown();
+  } catch (const runtime::Error& error) {
+    // Before the actor system is taken down: its actors may sit in an exchange that will never come.
+    if (job.mpi.size() > 1) {
+      fail(job.mpi, error.what(), runtime::exit_code(error.kind()));
+    }
+    throw;
+  } catch (const std::exception& error) {
+    if (job.mpi.size() > 1) {
+      fail(job.mpi, error.what(), runtime::kExitFailure);
+    }
+    throw;
+  }
+}
+
+int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
+  runtime::init_logging(0);
+  try {
+    JobConfig config = load_config(options.config_path, options.overrides);
+    at::set_num_threads(static_cast<int>(config.runtime.threads));
+    const auto token = runtime::JoinToken::read(
+        options.token_file.empty() ? token_path(config)
+                                   : std::filesystem::path(options.token_file));
+    runtime::JoinedTransport transport(options.address, token, join_options());
+    runtime::init_logging(transport.node());
+    // After the options that the system's actors use, so that it ends before them.
+    runtime::ActorSystem system(transport, system_options(config));
+    provide(config, system);
+    runtime::log().info("joined the job at {} as node {}", options.address, transport.node());
+    const bool ended = system.run_until_shutdown([] { return runtime::stop_is_due(); });
+    runtime::log().info("{}", ended ? "the job has ended" : "asked to stop: the job goes on");
+    return runtime::kExitOk;
+  } catch (const runtime::Error& error) {
+    runtime::log().error("{}", error.what());
+    return runtime::exit_code(error.kind());
+  } catch (const std::exception& error) {
+    runtime::log().error("{}", error.what());
+    return runtime::kExitFailure;
+  }
+}
+
+}  // namespace desta::launch
