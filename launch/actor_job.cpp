@@ -25,6 +25,7 @@ std::filesystem::path token_path(const JobConfig& config) {
 }
 
 runtime::JoinOptions join_options() {
+  runtime::register_system_types();
   runtime::JoinOptions options;
   options.build = fmt::format("desta {} with actors {}", DESTA_VERSION,
                               runtime::detail::ActorRegistry::instance().fingerprint());

@@ -169,7 +169,12 @@ class ActorCell : public std::enable_shared_from_this<ActorCell> {
   void start_anew();
   void open_gate();
   template <typename Function>
-  void for_each_lane(Function function) const;
+  void for_each_lane(Function function) const {
+    function(const_cast<Lane&>(default_lane_));
+    for (const auto& lane : further_lanes_) {
+      function(*lane);
+    }
+  }
 
   NodeCore& core_;
   const SpawnRequest request_;

@@ -79,6 +79,10 @@ class NodeCore;
 class Scheduler;
 }  // namespace detail
 
+// Makes the system's own actors known, as each ActorSystem does: for who needs
+// ActorRegistry::fingerprint() before there is one. Again is harmless.
+void register_system_types();
+
 class ActorSystem {
  public:
   // Takes over the transport and starts it. The transport must outlive the system.

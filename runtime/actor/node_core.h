@@ -28,6 +28,11 @@ struct ActorSystemOptions;
 
 namespace detail {
 
+// The error of a call that has no way to its actor.
+[[nodiscard]] RemoteError unreachable(const std::string& message);
+// Puts in the names that the future has.
+[[nodiscard]] RemoteError named(RemoteError error, const FutureBase& future);
+
 class NodeCore {
  public:
   NodeCore(ActorSystem& system, Transport& transport, Scheduler& scheduler);
