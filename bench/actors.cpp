@@ -1,5 +1,5 @@
 // What calls cost: our side of bench/actors.sh, which runs the peers (CAF, MPI) beside it. One JSON
-// line for each figure; bench/peers/README.md says what each one times.
+// line for each figure, named as in bench/peers/caf_actors.cpp, whose head says what each one times.
 //
 //   bench_actors local                      one process
 //   mpirun -n 2 bench_actors remote         two ranks

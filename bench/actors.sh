@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What calls cost, beside CAF and MPI, in one run: prints a table. Needs libcaf-dev (Debian); builds the
-# benchmarks in build/. bench/peers/README.md says what each figure times.
+# What calls cost, beside CAF and MPI, in one run: one JSON line a figure. Needs libcaf-dev (Debian); builds the
+# benchmarks in build/. The heads of bench/actors.cpp and bench/peers/caf_actors.cpp say what each figure times.
 #   bench/actors.sh            the figures
 #   bench/actors.sh soak       ten million calls between 4 ranks and 2 workers that are killed every second
 set -euo pipefail
@@ -9,7 +9,7 @@ if ! dpkg-query -W libcaf-dev >/dev/null 2>&1; then
   echo "the peer is missing: apt-get install libcaf-dev" >&2
   exit 2
 fi
-launch/build.sh -DDESTA_BENCH=ON
+launch/build.sh -DDESTA_BENCH=ON >&2
 source launch/mpi_environment.sh
 bin=build/bin
 
@@ -19,11 +19,9 @@ fi
 
 figures=$(mktemp)
 trap 'rm -f "$figures"' EXIT
-# In turn, so that both sides meet the same machine.
 $bin/bench_actors local >>"$figures"
-$bin/caf_actors local >>"$figures"
 mpirun -n 2 $bin/bench_actors remote >>"$figures"
-$bin/caf_actors remote >>"$figures"
+$bin/caf_actors >>"$figures"
 mpirun -n 2 $bin/mpi_pingpong >>"$figures"
 mpirun -n 4 $bin/bench_actors idle >>"$figures"
 cat "$figures"

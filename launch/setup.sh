@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build and the programs need on Debian 12, as root or with sudo. Does nothing where
-# all of it is there. Slurm, chromium and libpng are for the tests alone. NCCL is optional and not installed here: the build
-# finds it beside nvcc.
+# all of it is there. Slurm, chromium and libpng are for the tests alone. NCCL is optional and not
+# installed here: the build finds it beside nvcc.
 set -euo pipefail
 
 packages=(

@@ -210,8 +210,9 @@ class [[nodiscard]] Future {
   template <typename Function>
   auto then(Function function) const;
 
-  // The call fails with CallCancelled at once. If it has not begun it never will; if it runs, its
-  // actor learns of it by call_is_cancelled() and its result is thrown away. No effect when done.
+  // The call fails with CallCancelled at once, and its actor is told: if it waits in the mailbox then
+  // it never runs; if it runs, its method sees call_is_cancelled() and its result is thrown away. No
+  // effect when done.
   void cancel() const { state_->cancel(); }
 
   [[nodiscard]] detail::FutureState<R>& state() const { return *state_; }
