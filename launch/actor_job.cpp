@@ -32,8 +32,30 @@ runtime::JoinOptions join_options() {
   return options;
 }
 
-runtime::ActorSystemOptions system_options(const JobConfig& config) {
+// Where the calls of this process are recorded, if the configuration asks for it.
+class CallTrace {
+ public:
+  CallTrace(const JobConfig& config, int node)
+      : trace_(node), folder_(config.runtime.trace), node_(node) {
+    trace_.enable(!folder_.empty());
+  }
+  [[nodiscard]] runtime::Trace& trace() { return trace_; }
+  void write() const {
+    if (!folder_.empty()) {
+      std::filesystem::create_directories(folder_);
+      trace_.write(folder_ / fmt::format("calls-{}.json", node_));
+    }
+  }
+
+ private:
+  runtime::Trace trace_;
+  const std::filesystem::path folder_;
+  const int node_;
+};
+
+runtime::ActorSystemOptions system_options(const JobConfig& config, CallTrace& trace) {
   runtime::ActorSystemOptions options;
+  options.trace = &trace.trace();
   options.hang_after = std::chrono::seconds(config.runtime.hang_after_seconds);
   return options;
 }
@@ -67,11 +89,13 @@ void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& prov
   const auto world = runtime::make_communicator(job.mpi.size() > 1 ? "mpi" : "local", job.mpi);
   const auto ranks = runtime::make_mpi_transport(job.mpi);
   runtime::ElasticTransport transport(*ranks);
-  runtime::ActorSystem system(transport, system_options(job.config));
+  CallTrace trace(job.config, job.mpi.rank());
+  runtime::ActorSystem system(transport, system_options(job.config, trace));
   provide(system);
   world->barrier();
   if (system.node() != 0) {
     (void)system.run_until_shutdown();
+    trace.write();
     return;
   }
   try {
@@ -80,6 +104,7 @@ void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& prov
       on_node_0(system);
     }
     system.shutdown();
+    trace.write();
   } catch (const runtime::Error& error) {
     // Before the actor system is taken down: its actors may sit in an exchange that will never come.
     if (job.mpi.size() > 1) {
@@ -105,10 +130,12 @@ int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
     runtime::JoinedTransport transport(options.address, token, join_options());
     runtime::init_logging(transport.node());
     // After the options that the system's actors use, so that it ends before them.
-    runtime::ActorSystem system(transport, system_options(config));
+    CallTrace trace(config, transport.node());
+    runtime::ActorSystem system(transport, system_options(config, trace));
     provide(config, system);
     runtime::log().info("joined the job at {} as node {}", options.address, transport.node());
     const bool ended = system.run_until_shutdown([] { return runtime::stop_is_due(); });
+    trace.write();
     runtime::log().info("{}", ended ? "the job has ended" : "asked to stop: the job goes on");
     return runtime::kExitOk;
   } catch (const runtime::Error& error) {

@@ -65,6 +65,7 @@ struct RuntimeOptions {
   std::string status;                     // address of the status page; empty: none
   std::string join;                       // address at which workers may join; empty: none may
   std::string join_token;                 // the secret's file; empty: <run.folder>/join.token
+  std::string trace;                      // folder for the trace of actors' calls; empty: none
   std::int64_t hang_after_seconds = 1800;  // a call that waits longer is looked into
 };
 

@@ -128,6 +128,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("status", c.runtime.status);
     v.value("join", c.runtime.join);
     v.value("join_token", c.runtime.join_token);
+    v.value("trace", c.runtime.trace);
     v.value("hang_after_seconds", c.runtime.hang_after_seconds);
   });
 }

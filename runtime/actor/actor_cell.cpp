@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "runtime/actor/actor_system.h"
 #include "runtime/actor/node_core.h"
 #include "runtime/core/log.h"
 
@@ -127,6 +128,17 @@ void ActorCell::enqueue(Call& call) {
   }
 }
 
+template <typename Step>
+void ActorCell::traced(const Call* call, const Step& step) {
+  Trace* const trace = core_.options().trace;
+  if (trace == nullptr || !trace->enabled() || call == nullptr) {
+    step();
+    return;
+  }
+  const Trace::Span span(*trace, fmt::format("{}.{}", name(), call->method->name), type_.name);
+  step();
+}
+
 void ActorCell::activate(Lane& lane) {
   std::shared_ptr<ActorCell> keep;  // let go of last
   const ActivationScope scope(*this, lane);
@@ -187,11 +199,11 @@ void ActorCell::activate(Lane& lane) {
         return;
       case Step::kResume:
         activation.call = resumption.call;
-        resumption.coroutine.resume();
+        traced(resumption.call, [&] { resumption.coroutine.resume(); });
         break;
       case Step::kBegin:
         activation.call = call;
-        call->execute(object_.get(), *this);
+        traced(call, [&] { call->execute(object_.get(), *this); });
         break;
     }
     activation.call = nullptr;

@@ -153,6 +153,9 @@ class ActorCell : public std::enable_shared_from_this<ActorCell> {
  private:
   friend class Lane;
   void activate(Lane& lane);
+  // Runs a piece of a call, in the trace if there is one.
+  template <typename Step>
+  void traced(const Call* call, const Step& step);
   // With the mutex held: notes that the lane wants to run; true when the scheduler must be told.
   [[nodiscard]] bool request_activation(Lane& lane);
   [[nodiscard]] Lane& lane_of(const Call& call);

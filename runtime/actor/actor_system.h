@@ -35,6 +35,7 @@
 #include "runtime/actor/spawn_options.h"
 #include "runtime/actor/task.h"
 #include "runtime/telemetry/snapshot.h"
+#include "runtime/telemetry/trace.h"
 #include "runtime/transport/transport.h"
 
 namespace desta::runtime {
@@ -53,6 +54,9 @@ struct ActorSystemOptions {
   std::chrono::milliseconds silence{10'000};
   // A call that runs for longer than this has node 0 look for the one that all wait for.
   std::chrono::seconds hang_after{300};
+  // Records each stretch of time in which an actor of this node runs a method, while it is enabled;
+  // it must outlive the system. Null: nothing.
+  Trace* trace = nullptr;
   // Most bytes of the objects that this node has put, or keeps for its host. 0: 30 % of the machine's
   // memory, as in Ray.
   std::uint64_t object_memory = 0;

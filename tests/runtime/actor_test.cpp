@@ -1,5 +1,9 @@
 // Calls, futures and names.
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 
 #include "two_nodes.h"
@@ -179,6 +183,25 @@ TEST_F(Actor, UsesWhatItsProcessProvides) {
   other.provide(device);
   EXPECT_EQ(&other.resource<int>(), &device);
   EXPECT_THROW((void)system.resource<int>(), InternalError);
+}
+
+TEST(ActorSystem, RecordsCallsInATrace) {
+  register_probe();
+  Trace trace(3);
+  trace.enable();
+  InProcessNetwork network(1);
+  {
+    ActorSystem system(network.node(0), {.trace = &trace});
+    const auto probe = system.spawn<Probe>({.name = "p"}, ProbeOptions{});
+    EXPECT_EQ(probe.call<&Probe::add>(1).get(), 1);
+    system.shutdown();
+  }
+  const auto path = std::filesystem::temp_directory_path() / fmt::format("calls-{}", ::getpid());
+  trace.write(path);
+  std::ifstream file(path);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::filesystem::remove(path);
+  EXPECT_NE(text.find("p.add"), std::string::npos) << text;
 }
 
 TEST(ActorSystem, ShutdownEndsActorsThatWaitForEachOther) {
