@@ -122,10 +122,11 @@ std::shared_ptr<ActorHandle> NodeCore::handle(const ActorAddress& address) {
   if (auto handle = known.lock(); handle != nullptr) {
     return handle;
   }
-  std::shared_ptr<ActorHandle> handle(new ActorHandle(*this, address), [](ActorHandle* last) {
-    last->core.forget_handle(last->address.id);
-    delete last;
-  });
+  std::shared_ptr<ActorHandle> handle(new ActorHandle(*this, address),
+                                      [table = table_](ActorHandle* last) {
+                                        forget_handle(*table, last->address.id);
+                                        delete last;
+                                      });
   if (const auto moved = moved_.find(address.id); moved != moved_.end()) {
     handle->node = moved->second;
   } else if (lost_nodes_.contains(address.node) && address.may_move) {
@@ -145,11 +146,11 @@ std::shared_ptr<ActorHandle> NodeCore::handle(const ActorAddress& address) {
   return handle;
 }
 
-void NodeCore::forget_handle(ActorId id) {
-  const std::lock_guard lock(handles_mutex_);
-  const auto found = handles_.find(id);
-  if (found != handles_.end() && found->second.expired()) {
-    handles_.erase(found);
+void NodeCore::forget_handle(HandleTable& table, ActorId id) {
+  const std::lock_guard lock(table.mutex);
+  const auto found = table.handles.find(id);
+  if (found != table.handles.end() && found->second.expired()) {
+    table.handles.erase(found);
   }
 }
 

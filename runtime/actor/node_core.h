@@ -52,7 +52,6 @@ class NodeCore {
 
   // The one handle of an actor on this node.
   [[nodiscard]] std::shared_ptr<ActorHandle> handle(const ActorAddress& address);
-  void forget_handle(ActorId id);
 
   // Makes an actor here. Throws InternalError when its type is not registered or is made from other
   // arguments. `object`: of a system actor.
@@ -126,8 +125,15 @@ class NodeCore {
   std::atomic<std::uint64_t> next_request_ = 1;
   std::atomic<bool> stopping_ = false;
 
-  mutable std::mutex handles_mutex_;
-  std::unordered_map<ActorId, std::weak_ptr<ActorHandle>> handles_;
+  // A reference may be let go of after the node is gone: the last one finds the table still.
+  struct HandleTable {
+    std::mutex mutex;
+    std::unordered_map<ActorId, std::weak_ptr<ActorHandle>> handles;
+  };
+  static void forget_handle(HandleTable& table, ActorId id);
+  const std::shared_ptr<HandleTable> table_ = std::make_shared<HandleTable>();
+  std::mutex& handles_mutex_ = table_->mutex;
+  std::unordered_map<ActorId, std::weak_ptr<ActorHandle>>& handles_ = table_->handles;
   std::set<int> lost_nodes_;
   std::map<ActorId, int> moved_;
 
