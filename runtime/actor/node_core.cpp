@@ -529,9 +529,7 @@ bool NodeCore::stop_actors(Scheduler::Clock::time_point deadline) {
   for (const auto& cell : cells()) {
     cell->end(shutting_down(), ReplyStatus::kUnreachable);
   }
-  const bool rest =
-      scheduler_.wait_until([this] { return still_running().empty(); }, deadline);
-  return rest;
+  return scheduler_.wait_until([this] { return still_running().empty(); }, deadline);
 }
 
 std::vector<std::string> NodeCore::still_running() const {

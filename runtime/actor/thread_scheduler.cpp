@@ -293,23 +293,21 @@ void ThreadScheduler::add_worker() {
   if (stopping_) {
     return;
   }
-  for (const auto& worker : workers_) {
-    if (worker->ended) {
-      worker->thread.join();
-      worker->ended = false;
-      ++running_;
-      worker->thread = std::thread([this, self = worker.get()] { run(*self); });
-      return;
-    }
-  }
-  if (worker_count_ >= kMostWorkers) {
+  const auto ended = std::ranges::find_if(workers_, [](const auto& one) { return one->ended.load(); });
+  Worker* worker = nullptr;
+  if (ended != workers_.end()) {
+    worker = ended->get();
+    worker->thread.join();
+    worker->ended = false;
+  } else if (worker_count_ < kMostWorkers) {
+    worker = workers_.emplace_back(std::make_unique<Worker>(*this)).get();
+    known_workers_[worker_count_] = worker;
+    ++worker_count_;
+  } else {
     return;
   }
-  auto& worker = workers_.emplace_back(std::make_unique<Worker>(*this));
-  known_workers_[worker_count_] = worker.get();
-  ++worker_count_;
   ++running_;
-  worker->thread = std::thread([this, self = worker.get()] { run(*self); });
+  worker->thread = std::thread([this, worker] { run(*worker); });
 }
 
 void ThreadScheduler::run(Worker& self) {
