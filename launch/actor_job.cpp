@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "desta_version.h"
-#include "models/torch_util.h"
 #include "runtime/actor/hang_watch.h"
 #include "runtime/collectives/make_communicator.h"
 #include "runtime/core/log.h"
@@ -121,7 +120,7 @@ void run_actors(Job& job, const std::function<void(runtime::ActorSystem&)>& prov
 
 int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
   runtime::init_logging(0);
-  try {
+  return report_errors([&] {
     JobConfig config = load_config(options.config_path, options.overrides);
     at::set_num_threads(static_cast<int>(config.runtime.threads));
     const auto token = runtime::JoinToken::read(
@@ -129,7 +128,6 @@ int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
                                    : std::filesystem::path(options.token_file));
     runtime::JoinedTransport transport(options.address, token, join_options());
     runtime::init_logging(transport.node());
-    // After the options that the system's actors use, so that it ends before them.
     CallTrace trace(config, transport.node());
     runtime::ActorSystem system(transport, system_options(config, trace));
     provide(config, system);
@@ -138,13 +136,7 @@ int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
     trace.write();
     runtime::log().info("{}", ended ? "the job has ended" : "asked to stop: the job goes on");
     return runtime::kExitOk;
-  } catch (const runtime::Error& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::exit_code(error.kind());
-  } catch (const std::exception& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::kExitFailure;
-  }
+  });
 }
 
 }  // namespace desta::launch

@@ -8,6 +8,7 @@
 #include "datagen/audio_file.h"
 #include "desta_version.h"
 #include "launch/config.h"
+#include "launch/program.h"
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -74,14 +75,8 @@ int main(int argc, char** argv) {
   }
   models::keep_freed_memory();
   runtime::init_logging(0);
-  try {
+  return launch::report_errors([&] {
     chat(request);
-  } catch (const runtime::Error& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::exit_code(error.kind());
-  } catch (const std::exception& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::kExitFailure;
-  }
-  return runtime::kExitOk;
+    return runtime::kExitOk;
+  });
 }

@@ -5,6 +5,7 @@
 #include "desta_version.h"
 #include "launch/job_environment.h"
 #include "launch/preemption.h"
+#include "launch/program.h"
 #include "launch/sweep_plan.h"
 #include "launch/sweep_report.h"
 #include "launch/sweep_run.h"
@@ -163,14 +164,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? runtime::kExitOk : runtime::kExitBadInput;
   }
-  try {
-    runtime::init_logging(0);
-    return work(arguments);
-  } catch (const runtime::Error& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::exit_code(error.kind());
-  } catch (const std::exception& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::kExitFailure;
-  }
+  runtime::init_logging(0);
+  return launch::report_errors([&] { return work(arguments); });
 }

@@ -55,6 +55,9 @@ class Program {
   std::string token_file_;
 };
 
+// Runs the work of a process that is no rank of a job; an error becomes one line and its exit code.
+[[nodiscard]] int report_errors(const std::function<int()>& work);
+
 // Prints the error and, where other ranks may be waiting, ends the job at once; otherwise returns the
 // exit code.
 int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code);
