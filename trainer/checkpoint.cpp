@@ -227,7 +227,11 @@ std::vector<fs::path> list_checkpoints(const fs::path& run) {
 }
 
 Checkpoint read_checkpoint(const fs::path& folder) {
-  verify(folder);
+  try {
+    verify(folder);
+  } catch (const fs::filesystem_error& error) {  // or removed meanwhile by the job that wrote it
+    throw ModelError("{}: cannot be read: {}", folder.string(), error.code().message());
+  }
   Checkpoint checkpoint;
   checkpoint.path = folder;
   for (const char* name : {"adapter.safetensors", "lora.safetensors", "encoder.safetensors"}) {

@@ -1,5 +1,6 @@
 #include "runtime/transport/mpi_environment.h"
 
+#include <fmt/core.h>
 #include <mpi.h>
 
 #include <cstdlib>
@@ -9,6 +10,35 @@
 #include "runtime/transport/mpi_check.h"
 
 namespace desta::runtime {
+namespace {
+
+// Has every pair of ranks connect while one thread alone calls MPI and one side alone begins. Left to
+// the first messages, two ranks that begin at once make two connections, and Open MPI 4.1's TCP
+// transport now and then takes the one that was given up for a peer that is gone, or crashes on it
+// (its pull request 14403).
+void connect_all(int rank, int size) {
+  constexpr int kTag = 0;
+  const auto send = [&](int peer) {
+    check_mpi(MPI_Send(nullptr, 0, MPI_BYTE, peer, kTag, MPI_COMM_WORLD),
+              fmt::format("connecting to rank {}", peer));
+  };
+  const auto receive = [&](int peer) {
+    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, peer, kTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+              fmt::format("waiting for the connection of rank {}", peer));
+  };
+  for (int distance = 1; 2 * distance <= size; ++distance) {
+    const int next = (rank + distance) % size;
+    const int previous = (rank - distance + size) % size;
+    if (next != previous || rank < next) {
+      send(next);
+    }
+    if (next != previous || rank > next) {
+      receive(previous);
+    }
+  }
+}
+
+}  // namespace
 
 MpiEnvironment::MpiEnvironment(int* argc, char*** argv)
     : exceptions_at_start_(std::uncaught_exceptions()) {
@@ -21,6 +51,7 @@ MpiEnvironment::MpiEnvironment(int* argc, char*** argv)
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &size_);
+  connect_all(rank_, size_);
   MPI_Comm host = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
             "finding the ranks of this host");
