@@ -226,11 +226,14 @@ void large_payloads(ActorSystem& system) {
   for (int round = 0; round < 5; ++round) {
     (void)echo.call<&Echo::bounce>(buffer).get();
   }
-  auto start = Clock::now();
+  std::vector<double> seconds;
   for (int round = 0; round < kRounds; ++round) {
+    const auto start = Clock::now();
     (void)echo.call<&Echo::bounce>(buffer).get();
+    seconds.push_back(seconds_since(start));
   }
-  report("remote_16MiB_bandwidth", 2.0 * kRounds * kBytes / seconds_since(start) / 1e9, "GB/s");
+  std::ranges::sort(seconds);
+  report("remote_16MiB_bandwidth", 2.0 * kBytes / seconds[kRounds / 2] / 1e9, "GB/s");
 }
 
 void run_remote() {

@@ -1,7 +1,5 @@
 #include "runtime/actor/thread_scheduler.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -35,10 +33,6 @@ void relax(bool others) {
 #endif
 }
 
-void name_this_thread(const std::string& name) {
-  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());  // the kernel's limit
-}
-
 }  // namespace
 
 struct ThreadScheduler::Worker {
@@ -57,72 +51,6 @@ thread_local void* this_worker = nullptr;
 
 }  // namespace
 
-// A thread that serves one lane.
-class ThreadScheduler::OwnThread {
- public:
-  explicit OwnThread(std::string name) : thread_([this, name = std::move(name)] { run(name); }) {}
-  ~OwnThread() { (void)end(Clock::now()); }
-  OwnThread(const OwnThread&) = delete;
-  OwnThread& operator=(const OwnThread&) = delete;
-
-  void push(Lane& lane) {
-    {
-      const std::lock_guard lock(mutex_);
-      due_.push_back(&lane);
-    }
-    wake_.notify_one();
-  }
-  void quit() {
-    {
-      const std::lock_guard lock(mutex_);
-      quit_ = true;
-    }
-    wake_.notify_one();
-  }
-  [[nodiscard]] bool ended() const { return ended_; }
-  // False when it sits in a method beyond the deadline: it is then let go of.
-  [[nodiscard]] bool end(Clock::time_point deadline) {
-    if (!thread_.joinable()) {
-      return true;
-    }
-    quit();
-    while (!ended_ && Clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    if (!ended_) {
-      thread_.detach();
-      return false;
-    }
-    thread_.join();
-    return true;
-  }
-
- private:
-  void run(const std::string& name) {
-    name_this_thread(name);
-    std::unique_lock lock(mutex_);
-    while (true) {
-      wake_.wait(lock, [this] { return quit_ || !due_.empty(); });
-      if (due_.empty()) {
-        break;
-      }
-      Lane* lane = due_.front();
-      due_.pop_front();
-      lock.unlock();
-      lane->activate();
-      lock.lock();
-    }
-    ended_ = true;
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Lane*> due_;
-  bool quit_ = false;
-  std::atomic<bool> ended_ = false;
-  std::thread thread_;
-};
-
 // While it lives, the pool does not count on this thread.
 class ThreadScheduler::Blocked {
  public:
@@ -130,7 +58,7 @@ class ThreadScheduler::Blocked {
       : scheduler_(scheduler), worker_(static_cast<Worker*>(this_worker)) {
     if (worker_ != nullptr) {
       ++scheduler_.blocked_;
-      if (scheduler_.queued_ > 0) {
+      if (!scheduler_.queue_.empty()) {
         scheduler_.wake_one();
       }
     }
@@ -220,10 +148,7 @@ void ThreadScheduler::schedule(Lane& lane) {
       self->slot.load(std::memory_order_relaxed) == nullptr) {
     self->slot_since.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
     self->slot.store(&lane);
-    if (!watching_) {
-      const std::lock_guard lock(mutex_);
-      watch_for_starvation();
-    }
+    watch_for_starvation();
   } else {
     push(lane);
   }
@@ -233,20 +158,17 @@ void ThreadScheduler::schedule(Lane& lane) {
 }
 
 void ThreadScheduler::push(Lane& lane) {
-  const std::lock_guard lock(mutex_);
-  queue_.push_back(&lane);
-  queued_.store(queue_.size());
+  queue_.push(lane);
   if (sleeping_ == 0 && running_ - blocked_ >= threads_) {
     watch_for_starvation();
   }
 }
 
 void ThreadScheduler::watch_for_starvation() {
-  if (watching_ || stopping_) {
+  if (watching_ || stopping_ || watching_.exchange(true)) {
     return;
   }
-  watching_ = true;
-  after(kStarvation, [this, pops = pops_] {
+  after(kStarvation, [this, pops = queue_.pops()] {
     const std::lock_guard lock(mutex_);
     watching_ = false;
     bool more = false;
@@ -259,11 +181,10 @@ void ThreadScheduler::watch_for_starvation() {
       }
       // Its thread stays in a method and does not come to it.
       if (Lane* lane = worker->slot.exchange(nullptr); lane != nullptr) {
-        queue_.push_back(lane);
-        queued_.store(queue_.size());
+        queue_.push(*lane);
       }
     }
-    if (!queue_.empty() && pops_ == pops && !stopping_) {
+    if (!queue_.empty() && queue_.pops() == pops && !stopping_) {
       add_worker();
     }
     if (more || !queue_.empty()) {
@@ -328,7 +249,7 @@ Lane* ThreadScheduler::find_work(Worker& self) {
       return lane;
     }
     if (Lane* lane = pop(); lane != nullptr) {
-      if (queued_ > 0 && looking_ == 0) {
+      if (!queue_.empty() && looking_ == 0) {
         wake_one();  // one wake may stand for several lanes
       }
       return lane;
@@ -344,18 +265,8 @@ Lane* ThreadScheduler::find_work(Worker& self) {
 }
 
 Lane* ThreadScheduler::pop() {
-  if (queued_.load() == 0) {
-    return nullptr;
-  }
-  const std::lock_guard lock(mutex_);
-  if (queue_.empty()) {
-    return nullptr;
-  }
-  Lane* lane = queue_.front();
-  queue_.pop_front();
-  queued_.store(queue_.size());
-  ++pops_;
-  if (!queue_.empty()) {
+  Lane* lane = queue_.pop();
+  if (lane != nullptr && !queue_.empty()) {
     watch_for_starvation();
   }
   return lane;
@@ -402,7 +313,7 @@ Lane* ThreadScheduler::look_on(Worker& self) {
     transport_->leave();
   }
   --looking_;
-  if (lane != nullptr && queued_ > 0) {
+  if (lane != nullptr && !queue_.empty()) {
     wake_one();
   }
   return lane;

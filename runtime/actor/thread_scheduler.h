@@ -6,10 +6,10 @@
 // wait, or stay in one method while others have no turn, more are added.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/actor/own_thread.h"
+#include "runtime/actor/run_queue.h"
 #include "runtime/actor/scheduler.h"
 
 namespace desta::runtime::detail {
@@ -40,7 +42,6 @@ class ThreadScheduler final : public Scheduler {
 
  private:
   struct Worker;
-  class OwnThread;
   class Blocked;
 
   void run(Worker& self);
@@ -53,9 +54,9 @@ class ThreadScheduler final : public Scheduler {
   [[nodiscard]] bool sleep_at_transport(std::unique_lock<std::mutex>& lock);
   void push(Lane& lane);
   void wake_one();
+  void watch_for_starvation();
   // With the mutex held.
   void add_worker();
-  void watch_for_starvation();
 
   const int threads_;
   const std::chrono::nanoseconds spin_;
@@ -63,13 +64,11 @@ class ThreadScheduler final : public Scheduler {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Lane*> queue_;
+  RunQueue queue_;
   std::vector<std::unique_ptr<Worker>> workers_;  // never erased while others may look at them
   std::vector<std::shared_ptr<OwnThread>> own_threads_;
   int wakeups_ = 0;  // that sleepers have not taken yet
-  std::uint64_t pops_ = 0;
   std::atomic<bool> watching_ = false;
-  std::atomic<std::size_t> queued_ = 0;
   std::atomic<int> running_ = 0;  // workers that have not ended
   std::atomic<int> sleeping_ = 0;
   std::atomic<int> blocked_ = 0;

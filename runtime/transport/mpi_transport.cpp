@@ -131,6 +131,9 @@ class MpiTransport : public Transport {
     out.head = make_head(message);
     out.buffers = std::move(message.buffers);
     const auto peer = static_cast<std::size_t>(out.node);
+    // A sleeper gets up while the message is on its way, and is rung again should it have been
+    // quicker: MPI's first send after a pause takes as long as the waking (100 us and 60 us, measured).
+    bell_.ring(out.node);
     bool done = false;
     {
       const std::lock_guard lock(send_mutexes_[peer]);
