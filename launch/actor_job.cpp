@@ -2,12 +2,15 @@
 
 #include <ATen/Parallel.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <system_error>
 
 #include "desta_version.h"
 #include "runtime/actor/hang_watch.h"
 #include "runtime/collectives/make_communicator.h"
+#include "runtime/core/error.h"
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 #include "runtime/telemetry/status_server.h"
@@ -36,12 +39,20 @@ class CallTrace {
  public:
   CallTrace(const JobConfig& config, int node)
       : trace_(node), folder_(config.runtime.trace), node_(node) {
-    trace_.enable(!folder_.empty());
+    if (folder_.empty()) {
+      return;
+    }
+    std::error_code problem;
+    std::filesystem::create_directories(folder_, problem);
+    if (problem) {
+      throw runtime::ConfigError("runtime.trace {}: cannot be made: {}; choose another folder",
+                                 folder_.string(), problem.message());
+    }
+    trace_.enable(true);
   }
   [[nodiscard]] runtime::Trace& trace() { return trace_; }
   void write() const {
     if (!folder_.empty()) {
-      std::filesystem::create_directories(folder_);
       trace_.write(folder_ / fmt::format("calls-{}.json", node_));
     }
   }
