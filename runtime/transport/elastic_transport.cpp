@@ -16,7 +16,10 @@ void ElasticTransport::listen(const std::vector<std::string>& addresses, const J
   }
   JoinEvents events;
   events.joined = [](int, const std::string&) {};  // the worker tells the rest itself
-  events.message = [this](Message message) { accept(std::move(message)); };
+  events.message = [this](Message message) {
+    listening_.wait(nullptr);  // its answer goes out there
+    accept(std::move(message));
+  };
   events.lost = [this](int node, const std::string& why) {
     if (lost_) {
       lost_(node, why);
@@ -24,10 +27,13 @@ void ElasticTransport::listen(const std::vector<std::string>& addresses, const J
   };
   listener_ = std::make_unique<JoinListener>(addresses, token, node_count(), pack(node_count()),
                                              std::move(options), std::move(events));
+  listening_ = listener_.get();
+  listening_.notify_all();
 }
 
 std::vector<std::string> ElasticTransport::addresses() const {
-  return listener_ == nullptr ? std::vector<std::string>{} : listener_->addresses();
+  const JoinListener* const listener = listening_;
+  return listener == nullptr ? std::vector<std::string>{} : listener->addresses();
 }
 
 void ElasticTransport::start(Handler handler) {
@@ -36,8 +42,8 @@ void ElasticTransport::start(Handler handler) {
 }
 
 void ElasticTransport::stop() {
-  if (listener_ != nullptr) {
-    listener_->stop();
+  if (JoinListener* const listener = listening_; listener != nullptr) {
+    listener->stop();
   }
   ranks_.stop();
 }
@@ -48,19 +54,25 @@ void ElasticTransport::send(Message message) {
     ranks_.send(std::move(message));
   } else if (node() != 0) {
     ranks_.send_by(0, std::move(message));
-  } else if (listener_ != nullptr) {
-    listener_->send(std::move(message));
+  } else if (JoinListener* const listener = listening_; listener != nullptr) {
+    try {
+      listener->send(std::move(message));
+    } catch (const PeerGone&) {
+      // Who waits for an answer hears of it as of all that was under way when the worker was lost.
+    }
   } else {
     throw TransportError("there is no node {}: the job has {}", to, node_count());
   }
 }
 
 std::size_t ElasticTransport::backlog(int node) const {
-  return node < node_count() || listener_ == nullptr ? ranks_.backlog(node)
-                                                     : listener_->backlog(node);
+  const JoinListener* const listener = listening_;
+  return node < node_count() || listener == nullptr ? ranks_.backlog(node)
+                                                    : listener->backlog(node);
 }
 
 void ElasticTransport::accept(Message message) {
+  const int from = message.from;
   const int to = message.to;
   if (to == node()) {
     handler_(std::move(message));
@@ -69,10 +81,11 @@ void ElasticTransport::accept(Message message) {
   try {
     send(std::move(message));
   } catch (const Error& error) {
-    if (to >= node_count() && listener_ != nullptr) {
-      listener_->drop(to, error.what());
+    JoinListener* const listener = listening_;
+    if (to >= node_count() && listener != nullptr) {
+      listener->drop(to, error.what());
     } else {
-      log().error("a message for node {} was lost: {}", to, error.what());
+      log().error("a message from node {} for node {} was lost: {}", from, to, error.what());
     }
   }
 }

@@ -1,8 +1,10 @@
 // The transports of a job that workers may join. Ranks talk over theirs (MPI); a worker has one
 // link, to node 0, which passes on what is for others. A message that cannot be passed on to a worker
-// is the end of that worker: either it gets every message or it is lost.
+// is the end of that worker: either it gets every message or it is lost. A message to one that is gone
+// goes nowhere: its loss is told by on_lost() and says what has become of it.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -47,6 +49,8 @@ class ElasticTransport : public Transport {
   Handler handler_;
   LostHandler lost_;
   std::unique_ptr<JoinListener> listener_;
+  // The same for all threads: messages come and go while listen() makes it.
+  std::atomic<JoinListener*> listening_ = nullptr;
 };
 
 // A worker's.

@@ -34,9 +34,12 @@ class InProcessNetwork::Node : public Transport {
   }
 
   void send(Message message) override {
-    const int node = message.to;
-    if (node < 0 || node >= node_count()) {
-      throw TransportError("there is no node {}: the job has {}", node, node_count());
+    const int to = message.to;
+    send_by(to, std::move(message));
+  }
+  void send_by(int hop, Message message) override {
+    if (hop < 0 || hop >= node_count()) {
+      throw TransportError("there is no node {}: the job has {}", hop, node_count());
     }
     {
       const std::lock_guard lock(mutex_);
@@ -44,7 +47,7 @@ class InProcessNetwork::Node : public Transport {
         throw TransportError("node {}: the transport is stopped", index_);
       }
     }
-    network_.nodes_[static_cast<std::size_t>(node)]->accept(std::move(message));
+    network_.nodes_[static_cast<std::size_t>(hop)]->accept(std::move(message));
   }
 
  private:

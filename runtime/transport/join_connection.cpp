@@ -204,7 +204,7 @@ void JoinConnection::send(EncodedFrame frame) {
   }
   const std::lock_guard lock(mutex_);
   if (!closed_why_.empty()) {
-    throw TransportError("{}: {}", peer_, closed_why_);
+    throw PeerGone("{}: {}", peer_, closed_why_);
   }
   if (backlog_ != 0 && backlog_ + frame.size() > options_.max_backlog) {
     throw TransportError("{}: does not read fast enough: {} bytes wait and {} may", peer_, backlog_,

@@ -52,8 +52,8 @@ class JoinConnection : public std::enable_shared_from_this<JoinConnection> {
   // Closes at once.
   void close();
 
-  // Never blocks. Throws TransportError when the connection has ended, the frame is over the limits
-  // or too much waits. Thread-safe.
+  // Never blocks. Throws PeerGone when the connection has ended, TransportError when the frame is over
+  // the limits or too much waits. Thread-safe.
   void send(EncodedFrame frame);
   // Bytes sent and not written yet. Thread-safe.
   [[nodiscard]] std::size_t backlog() const;

@@ -38,8 +38,9 @@ class JoinLink {
   void start(std::function<void(Message message)> message,
              std::function<void(const std::string& why)> lost);
 
-  // In order, without blocking; message.from must be node(). Throws TransportError when the job is
-  // lost, the message is over the limits, or more than max_backlog would wait. Thread-safe.
+  // In order, without blocking; message.from must be node(). Throws PeerGone when the job is lost,
+  // TransportError when the message is over the limits or more than max_backlog would wait.
+  // Thread-safe.
   void send(Message message);
   // Bytes that were sent and are not written yet. Thread-safe.
   [[nodiscard]] std::size_t backlog() const;

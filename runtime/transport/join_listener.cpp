@@ -90,6 +90,7 @@ class JoinListener::Impl {
         options_(std::move(options)),
         events_(std::move(events)),
         work_(io_.get_executor()),
+        first_node_(first_node),
         next_node_(first_node) {
     if (job_.size() > kMaxJoinDescription || options_.build.size() > kMaxJoinBuild) {
       throw InternalError("a job tells its workers up to {} bytes and a build has up to {}",
@@ -110,17 +111,25 @@ class JoinListener::Impl {
 
   void send(Message message) {
     const int node = message.to;
-    connection_of(node)->send(EncodedFrame(FrameType::kMessage, std::move(message)));
+    const auto connection = find(node);
+    if (connection == nullptr) {
+      if (has_joined(node)) {
+        throw PeerGone("there is no joined node {} any more: it has left or was lost", node);
+      }
+      throw TransportError("no worker has joined as node {}", node);
+    }
+    connection->send(EncodedFrame(FrameType::kMessage, std::move(message)));
   }
 
   [[nodiscard]] std::size_t backlog(int node) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = nodes_.find(node);
-    return found == nodes_.end() ? 0 : found->second->backlog();
+    const auto connection = find(node);
+    return connection == nullptr ? 0 : connection->backlog();
   }
 
   void drop(int node, const std::string& why) {
-    asio::post(io_, [connection = connection_of(node), why] { connection->end(why); });
+    if (const auto connection = find(node); connection != nullptr) {
+      asio::post(io_, [connection, why] { connection->end(why); });
+    }
   }
 
   void stop() {
@@ -153,13 +162,16 @@ class JoinListener::Impl {
     int node = 0;
   };
 
-  [[nodiscard]] std::shared_ptr<JoinConnection> connection_of(int node) const {
+  // Null when the node is gone, or never came.
+  [[nodiscard]] std::shared_ptr<JoinConnection> find(int node) const {
     const std::lock_guard lock(mutex_);
     const auto found = nodes_.find(node);
-    if (found == nodes_.end()) {
-      throw TransportError("there is no joined node {}; it has left or was lost", node);
-    }
-    return found->second;
+    return found == nodes_.end() ? nullptr : found->second;
+  }
+
+  [[nodiscard]] bool has_joined(int node) const {
+    const std::lock_guard lock(mutex_);
+    return node >= first_node_ && node < next_node_;
   }
 
   // --- doors
@@ -329,14 +341,14 @@ class JoinListener::Impl {
   }
 
   void welcome(std::uint64_t id, Peer& peer) {
-    peer.node = next_node_++;
-    const auto proof = job_proof(token_, peer.hello, peer.challenge, peer.node, job_);
     {
       // Who knows of the welcome may send to the node.
       const std::lock_guard lock(mutex_);
-      peer.connection->send(
-          {FrameType::kWelcome, control(encode_welcome({proof, peer.node, job_}))});
-      nodes_.emplace(peer.node, peer.connection);
+      const int node = next_node_;
+      const auto proof = job_proof(token_, peer.hello, peer.challenge, node, job_);
+      peer.connection->send({FrameType::kWelcome, control(encode_welcome({proof, node, job_}))});
+      nodes_.emplace(node, peer.connection);
+      peer.node = next_node_++;
     }
     peer.step = Step::kJoined;
     peer.connection->set_proven();
@@ -398,12 +410,13 @@ class JoinListener::Impl {
   std::map<std::uint64_t, Peer> peers_;
   std::set<std::uint64_t> unproven_;
   std::uint64_t next_peer_ = 0;
-  int next_node_;
+  const int first_node_;
   bool stopping_ = false;
   SlowLog slow_log_;
 
   mutable std::mutex mutex_;
   std::map<int, std::shared_ptr<JoinConnection>> nodes_;  // the joined
+  int next_node_;
 
   std::mutex stop_mutex_;
   std::thread thread_;

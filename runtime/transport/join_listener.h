@@ -46,12 +46,14 @@ class JoinListener {
   // As bound: with the port that the system chose.
   [[nodiscard]] std::vector<std::string> addresses() const;
 
-  // To the joined node message.to; in order, without blocking. Throws TransportError when that node
-  // is gone, the message is over the limits, or more than max_backlog would wait. Thread-safe.
+  // To the joined node message.to; in order, without blocking. Throws PeerGone when that node is gone,
+  // TransportError when there never was one, the message is over the limits, or more than max_backlog
+  // would wait. Thread-safe.
   void send(Message message);
   // Bytes that were sent to the node and are not written yet; 0 when it is gone. Thread-safe.
   [[nodiscard]] std::size_t backlog(int node) const;
-  // Ends the node's connection; it is told why, and lost(node, why) follows. Thread-safe.
+  // Ends the node's connection; it is told why, and lost(node, why) follows. Does nothing when the node
+  // is gone already. Thread-safe.
   void drop(int node, const std::string& why);
 
   // Says goodbye to all and ends the thread; no event comes after it, nor `lost` for those that are

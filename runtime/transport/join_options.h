@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/core/error.h"
+
 namespace desta::runtime {
 
 struct JoinOptions {
@@ -23,6 +25,13 @@ struct JoinOptions {
 // Bytes of a worker's description and of what the job tells it (64 KiB), and of a build.
 inline constexpr std::size_t kMaxJoinDescription = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxJoinBuild = 1024;
+
+// The peer of a connection has left or is lost, or the connection to it has broken: whoever listens for
+// losses is told of it, or has been.
+class PeerGone : public TransportError {
+ public:
+  using TransportError::TransportError;
+};
 
 // Why a peer is lost that left in order.
 inline constexpr std::string_view kSaidGoodbye = "said goodbye";

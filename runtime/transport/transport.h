@@ -33,7 +33,7 @@ class Transport {
   virtual void stop() = 0;
 
   // Takes a message for node message.to and returns at once. Thread-safe. Throws TransportError when
-  // there is no such node or the transport is stopped.
+  // there is no such node or the transport is stopped. A message to a node that is lost goes nowhere.
   virtual void send(Message message) = 0;
   // The same by way of node `hop`, which passes it on.
   virtual void send_by(int hop, Message message) {
