@@ -255,9 +255,8 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
         {.name = fmt::format("caller/{}", rank), .node = rank, .own_thread = true}));
   }
   Herd herd(program, transport.addresses().front(), token);
-  std::atomic<bool> over = false;
-  std::thread killer([&] {
-    while (!over) {
+  std::jthread killer([&](const std::stop_token& over) {
+    while (!over.stop_requested()) {
       std::this_thread::sleep_for(std::chrono::seconds(1));
       herd.kill_one();
     }
@@ -336,7 +335,7 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
     }
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  over = true;
+  killer.request_stop();
   killer.join();
   std::uint64_t served = 0;
   for (const auto& target : targets) {
