@@ -1,34 +1,21 @@
-// A large object's value in POSIX shared memory, mapped read-only by every process of the host that
-// reads it. Private to this folder.
+// A large object's value in shared memory (core/shared_segment.h), mapped read-only by every process of
+// the host that reads it. Private to this folder.
 //
-// Nothing is left behind by a process that is killed: a segment's name is removed as soon as it is
-// made, and others open it as /proc/<process>/fd/<number>, which Linux allows to processes of the
-// same user. The kernel frees the pages with the last mapping. Layout: the number of parts, the
-// size of each (8 bytes each), then the parts (the packed bytes, then the buffers), each at a
-// multiple of 64.
+// Layout: the number of parts, the size of each (8 bytes each), then the parts (the packed bytes, then
+// the buffers), each at a multiple of 64.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "runtime/actor/object_handle.h"
+#include "runtime/core/shared_segment.h"
 
 namespace desta::runtime::detail {
 
-// Where another process of the host finds a segment; the file's own numbers tell it from one that
-// came into its place.
-struct SegmentAddress {
-  std::int64_t process = 0;
-  int descriptor = -1;
-  std::uint64_t device = 0;
-  std::uint64_t file = 0;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(process, descriptor, device, file);
-  }
-};
+using SegmentAddress = SharedSegment::Address;
 
 // Open for others as long as it lives; the mapping lives as long as a Buffer of it.
 class ObjectSegment {
@@ -36,15 +23,12 @@ class ObjectSegment {
   // Copies the parts of `value`, and makes them point to the copy. Throws ObjectStoreFull when
   // there is no room in /dev/shm, InternalError for any other reason.
   [[nodiscard]] static std::unique_ptr<ObjectSegment> create(ObjectValue& value);
-  ~ObjectSegment();
-  ObjectSegment(const ObjectSegment&) = delete;
-  ObjectSegment& operator=(const ObjectSegment&) = delete;
 
-  [[nodiscard]] const SegmentAddress& address() const { return address_; }
+  [[nodiscard]] const SegmentAddress& address() const { return segment_.address(); }
 
  private:
-  explicit ObjectSegment(SegmentAddress address) : address_(address) {}
-  const SegmentAddress address_;
+  explicit ObjectSegment(SharedSegment segment) : segment_(std::move(segment)) {}
+  const SharedSegment segment_;
 };
 
 // Maps another process's segment. Nothing when it cannot be seen from here: the process is gone, or

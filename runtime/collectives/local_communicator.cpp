@@ -25,12 +25,61 @@ class LocalCommunicator : public Communicator {
   [[nodiscard]] std::string_view backend() const override { return "local"; }
   [[nodiscard]] Traffic traffic() const override { return {}; }
 
-  void all_reduce(void* /*data*/, std::size_t /*count*/, DType /*dtype*/,
-                  ReduceOp /*op*/) override {}
+  [[nodiscard]] std::string algorithm(std::size_t /*bytes*/) const override { return "local"; }
+  [[nodiscard]] std::string algorithms() const override { return "local"; }
+
+  [[nodiscard]] SharedBuffer allocate(std::size_t bytes) override {
+    auto memory = std::make_shared<std::vector<std::byte>>(bytes + kPage);
+    auto* const first = memory->data();
+    const std::size_t skip = (kPage - reinterpret_cast<std::uintptr_t>(first) % kPage) % kPage;
+    return {std::move(memory), {first + skip, bytes}};
+  }
+
+  using Communicator::all_reduce;
+  void all_reduce(const void* source, void* destination, std::size_t count, DType dtype,
+                  ReduceOp /*op*/) override {
+    copy(source, destination, count, dtype);
+  }
+  void reduce_scatter(const void* source, void* destination, std::size_t count, DType dtype,
+                      ReduceOp /*op*/) override {
+    copy(source, destination, count, dtype);
+  }
+  void all_gather(const void* source, void* destination, std::size_t count, DType dtype) override {
+    copy(source, destination, count, dtype);
+  }
   void broadcast(void* /*data*/, std::size_t /*count*/, DType /*dtype*/, int root) override {
     check_peer(root);
   }
   void barrier() override {}
+
+  [[nodiscard]] std::unique_ptr<Work> all_reduce_async(const void* source, void* destination,
+                                                       std::size_t count, DType dtype,
+                                                       ReduceOp /*op*/) override {
+    return copied(source, destination, count, dtype);
+  }
+  [[nodiscard]] std::unique_ptr<Work> reduce_scatter_async(const void* source, void* destination,
+                                                           std::size_t count, DType dtype,
+                                                           ReduceOp /*op*/) override {
+    return copied(source, destination, count, dtype);
+  }
+  [[nodiscard]] std::unique_ptr<Work> all_gather_async(const void* source, void* destination,
+                                                       std::size_t count, DType dtype) override {
+    return copied(source, destination, count, dtype);
+  }
+  [[nodiscard]] std::unique_ptr<Work> broadcast_async(void* data, std::size_t count, DType dtype,
+                                                      int root) override {
+    broadcast(data, count, dtype, root);
+    return std::make_unique<FinishedWork>();
+  }
+  [[nodiscard]] std::unique_ptr<Work> barrier_async() override {
+    return std::make_unique<FinishedWork>();
+  }
+
+  [[nodiscard]] std::unique_ptr<Work> receive_async(void* data, std::size_t bytes, int source,
+                                                    int tag) override {
+    receive(data, bytes, source, tag);
+    return std::make_unique<FinishedWork>();
+  }
 
   void receive(void* data, std::size_t bytes, int source, int tag) override {
     check_peer(source);
@@ -66,6 +115,18 @@ class LocalCommunicator : public Communicator {
   }
 
  private:
+  static constexpr std::size_t kPage = 4096;
+
+  static void copy(const void* source, void* destination, std::size_t count, DType dtype) {
+    if (source != destination && count > 0) {
+      std::memcpy(destination, source, count * size_of(dtype));
+    }
+  }
+  static std::unique_ptr<Work> copied(const void* source, void* destination, std::size_t count,
+                                      DType dtype) {
+    copy(source, destination, count, dtype);
+    return std::make_unique<FinishedWork>();
+  }
   static void check_peer(int peer) {
     if (peer != 0) {
       throw TransportError("there is no rank {}: this communicator has only rank 0", peer);

@@ -1,40 +1,24 @@
 #include "runtime/collectives/nccl_communicator.h"
 
-#include <cuda_runtime_api.h>
-#include <nccl.h>
-
 #include <atomic>
 #include <string>
-#include <thread>
 #include <utility>
 
+#include "runtime/collectives/nccl_api.h"
+#include "runtime/collectives/nccl_channel.h"
+#include "runtime/collectives/operation.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
 
 namespace desta::runtime {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-using std::chrono::milliseconds;
-
-constexpr std::chrono::microseconds kPollInterval{50};
-
-void check_cuda(cudaError_t code, const std::string& what) {
-  if (code != cudaSuccess) {
-    throw TransportError("{}: CUDA: {}", what, cudaGetErrorString(code));
-  }
-}
-
-void check_nccl(ncclResult_t code, const std::string& what) {
-  if (code != ncclSuccess) {
-    throw TransportError("{}: NCCL: {}", what, ncclGetErrorString(code));
-  }
-}
+using Kind = Operation::Kind;
 
 // Which of the GPUs that this process sees serves local rank `device`.
-int visible_device(int device) {
+int visible_device(const NcclApi& api, int device) {
   int count = 0;
-  const cudaError_t code = cudaGetDeviceCount(&count);
+  const cudaError_t code = api.get_device_count(&count);
   if (code != cudaSuccess || count == 0) {
     throw ConfigError(
         "the 'nccl' communicator needs a GPU and this machine offers none ({}); "
@@ -85,108 +69,16 @@ ncclRedOp_t nccl_op(ReduceOp op) {
   throw InternalError("no NCCL operation for {}", static_cast<int>(op));
 }
 
-// One NCCL communicator with the stream that its operations run on.
-class Channel {
- public:
-  Channel(Communicator& bootstrap, int device, milliseconds timeout) : timeout_(timeout) {
-    ncclUniqueId id{};
-    if (bootstrap.rank() == 0) {
-      check_nccl(ncclGetUniqueId(&id), "making an identifier");
-    }
-    bootstrap.broadcast(&id, sizeof(id), DType::kUInt8, 0);
-    check_cuda(cudaSetDevice(device), "choosing a GPU");
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
-    check_cuda(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming), "making an event");
-    const ncclResult_t code =
-        ncclCommInitRank(&communicator_, bootstrap.size(), id, bootstrap.rank());
-    if (code != ncclSuccess) {
-      cudaEventDestroy(ready_);
-      cudaStreamDestroy(stream_);
-      check_nccl(code, "joining the communicator");
-    }
-  }
-
-  ~Channel() {
-    if (communicator_ != nullptr) {
-      ncclCommDestroy(communicator_);
-    }
-    cudaEventDestroy(ready_);
-    cudaStreamDestroy(stream_);
-  }
-  Channel(const Channel&) = delete;
-  Channel& operator=(const Channel&) = delete;
-
-  [[nodiscard]] cudaStream_t stream() const { return stream_; }
-
-  // What the channel does next waits for the kernels that the default stream has been given so far:
-  // they make the buffers.
-  void follow_default_stream() {
-    check_cuda(cudaEventRecord(ready_, cudaStreamLegacy), "marking the default stream");
-    check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "waiting for the default stream");
-  }
-
-  // Throws when an earlier failure has ended the channel.
-  [[nodiscard]] ncclComm_t communicator() const {
-    if (communicator_ == nullptr) {
-      throw TransportError("this NCCL communicator was aborted after an earlier error");
-    }
-    return communicator_;
-  }
-
-  // True when `event` has passed. Aborts the communicator when NCCL reports an error.
-  [[nodiscard]] bool passed(cudaEvent_t event, const std::string& operation) {
-    const cudaError_t state = cudaEventQuery(event);
-    if (state == cudaSuccess) {
-      return true;
-    }
-    ncclResult_t failure = ncclSuccess;
-    const ncclResult_t asked = ncclCommGetAsyncError(communicator(), &failure);
-    if (state != cudaErrorNotReady || asked != ncclSuccess || failure != ncclSuccess) {
-      abort();
-      check_cuda(state == cudaErrorNotReady ? cudaSuccess : state, operation);
-      check_nccl(asked, operation);
-      check_nccl(failure, operation);
-    }
-    return false;
-  }
-
-  void wait(cudaEvent_t event, const std::string& operation) {
-    const Clock::time_point deadline = Clock::now() + timeout_;
-    while (!passed(event, operation)) {
-      if (Clock::now() > deadline) {
-        abort();
-        throw TransportError("{}: not finished within {} s; are all its ranks still alive?",
-                             operation, std::chrono::duration<double>(timeout_).count());
-      }
-      std::this_thread::sleep_for(kPollInterval);
-    }
-  }
-
- private:
-  void abort() {
-    if (communicator_ != nullptr) {
-      ncclCommAbort(communicator_);
-      communicator_ = nullptr;
-    }
-  }
-
-  const milliseconds timeout_;
-  ncclComm_t communicator_ = nullptr;
-  cudaStream_t stream_ = nullptr;
-  cudaEvent_t ready_ = nullptr;
-};
+// What a failed operation leaves to be done, with its error in words; throws.
+using Recover = std::function<void(const std::string& error)>;
 
 class NcclWork : public Work {
  public:
-  NcclWork(Channel& channel, std::string operation)
-      : channel_(channel), operation_(std::move(operation)) {
-    check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
-    const cudaError_t code = cudaEventRecord(event_, channel_.stream());
-    if (code != cudaSuccess) {
-      cudaEventDestroy(event_);
-      check_cuda(code, operation_);
-    }
-  }
+  NcclWork(NcclChannel& channel, std::string operation, cudaEvent_t mark, Recover recover)
+      : channel_(channel),
+        operation_(std::move(operation)),
+        mark_(mark),
+        recover_(std::move(recover)) {}
   ~NcclWork() override {
     try {
       if (!finished_) {
@@ -195,24 +87,40 @@ class NcclWork : public Work {
     } catch (const Error& error) {
       log().error("{}", error.what());
     }
-    cudaEventDestroy(event_);
+    channel_.forget(mark_);
   }
+  NcclWork(const NcclWork&) = delete;
+  NcclWork& operator=(const NcclWork&) = delete;
 
   [[nodiscard]] bool done() override {
-    finished_ = finished_ || channel_.passed(event_, operation_);
-    return finished_;
+    return finished_ || guarded([this] { return channel_.passed(mark_, operation_); });
   }
   void wait() override {
     if (!finished_) {
-      finished_ = true;  // failed is finished, too
-      channel_.wait(event_, operation_);
+      guarded([this] {
+        channel_.wait(mark_, operation_);
+        return true;
+      });
     }
   }
 
  private:
-  Channel& channel_;
+  template <typename Action>
+  bool guarded(Action action) {
+    try {
+      finished_ = action();
+    } catch (const TransportError& error) {
+      finished_ = true;  // failed is finished, too
+      recover_(error.what());
+      throw;
+    }
+    return finished_;
+  }
+
+  NcclChannel& channel_;
   const std::string operation_;
-  cudaEvent_t event_ = nullptr;
+  const cudaEvent_t mark_;
+  const Recover recover_;
   bool finished_ = false;
 };
 
@@ -220,72 +128,119 @@ class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(std::unique_ptr<Communicator> bootstrap, NcclCommunicatorOptions options)
       : options_(options),
+        api_(*options.api),
         bootstrap_(std::move(bootstrap)),
-        collectives_(*bootstrap_, options.device, options.timeout),
-        upward_(*bootstrap_, options.device, options.timeout),
-        downward_(*bootstrap_, options.device, options.timeout) {}
+        collectives_(std::make_shared<NcclChannel>(api_, *bootstrap_, options.device,
+                                                   options.timeout)),
+        upward_(api_, *bootstrap_, options.device, options.timeout),
+        downward_(api_, *bootstrap_, options.device, options.timeout) {}
 
   [[nodiscard]] int rank() const override { return bootstrap_->rank(); }
   [[nodiscard]] int size() const override { return bootstrap_->size(); }
   [[nodiscard]] std::string_view backend() const override { return "nccl"; }
-  [[nodiscard]] Traffic traffic() const override { return {sent_, received_}; }
+  // NCCL does not tell hosts apart: `between_hosts` stays 0.
+  [[nodiscard]] Traffic traffic() const override { return {sent_, received_, 0}; }
+  [[nodiscard]] std::string algorithm(std::size_t /*bytes*/) const override { return "nccl"; }
+  [[nodiscard]] std::string algorithms() const override { return "nccl"; }
 
-  void all_reduce(void* data, std::size_t count, DType dtype, ReduceOp op) override {
-    const std::string operation = fmt::format("all-reduce of {} {}", count, name_of(dtype));
-    use_device();
-    collectives_.follow_default_stream();
-    check_nccl(ncclAllReduce(data, data, count, nccl_type(dtype), nccl_op(op),
-                             collectives_.communicator(), collectives_.stream()),
-               operation);
-    NcclWork(collectives_, operation).wait();
-    const auto ranks = static_cast<std::uint64_t>(size());
-    const std::uint64_t moved = 2 * (ranks - 1) * count * size_of(dtype) / ranks;
-    sent_ += moved;
-    received_ += moved;
+  [[nodiscard]] SharedBuffer allocate(std::size_t bytes) override {
+    check_cuda(api_.set_device(options_.device), "choosing the GPU");
+    void* memory = nullptr;
+    check_nccl(api_.mem_alloc(&memory, std::max<std::size_t>(bytes, 1)), "taking device memory");
+    std::shared_ptr<void> owner(memory, [&api = api_, channel = std::weak_ptr(collectives_)](void* data) {
+      if (const auto alive = channel.lock()) {
+        alive->remove_memory(data);
+      }
+      api.mem_free(data);
+    });
+    check_cuda(api_.memory_set(memory, 0, bytes), "clearing device memory");
+    if (bytes > 0) {
+      collectives_->add_memory(memory, bytes);
+    }
+    return {std::move(owner), {static_cast<std::byte*>(memory), bytes}};
   }
 
+  using Communicator::all_reduce;
+  void all_reduce(const void* source, void* destination, std::size_t count, DType dtype,
+                  ReduceOp op) override {
+    all_reduce_async(source, destination, count, dtype, op)->wait();
+  }
+  void reduce_scatter(const void* source, void* destination, std::size_t count, DType dtype,
+                      ReduceOp op) override {
+    reduce_scatter_async(source, destination, count, dtype, op)->wait();
+  }
+  void all_gather(const void* source, void* destination, std::size_t count, DType dtype) override {
+    all_gather_async(source, destination, count, dtype)->wait();
+  }
   void broadcast(void* data, std::size_t count, DType dtype, int root) override {
-    check_rank(root);
-    const std::string operation = fmt::format("broadcast of {} elements from rank {}", count, root);
-    use_device();
-    collectives_.follow_default_stream();
-    check_nccl(ncclBroadcast(data, data, count, nccl_type(dtype), root, collectives_.communicator(),
-                             collectives_.stream()),
-               operation);
-    NcclWork(collectives_, operation).wait();
-    const std::uint64_t bytes = count * size_of(dtype);
-    sent_ += (rank() + 1) % size() == root ? 0 : bytes;
-    received_ += rank() == root ? 0 : bytes;
+    broadcast_async(data, count, dtype, root)->wait();
   }
-
   void barrier() override { bootstrap_->barrier(); }
 
-  void receive(void* data, std::size_t bytes, int source, int tag) override {
-    check_rank(source);
-    const std::string operation =
-        fmt::format("receive of {} bytes from rank {} (tag {})", bytes, source, tag);
-    Channel& channel = channel_between(source, rank());
-    use_device();
-    channel.follow_default_stream();
-    check_nccl(ncclRecv(data, bytes, ncclUint8, source, channel.communicator(), channel.stream()),
-               operation);
-    NcclWork(channel, operation).wait();
-    received_ += bytes;
+  [[nodiscard]] std::unique_ptr<Work> all_reduce_async(const void* source, void* destination,
+                                                       std::size_t count, DType dtype,
+                                                       ReduceOp op) override {
+    const auto ranks = static_cast<std::uint64_t>(size());
+    const std::uint64_t moved = 2 * (ranks - 1) * count * size_of(dtype) / ranks;
+    return start({.kind = Kind::kAllReduce, .count = count, .dtype = dtype}, moved, moved,
+                 [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                   return api_.all_reduce(source, destination, count, nccl_type(dtype), nccl_op(op),
+                                          communicator, stream);
+                 });
+  }
+  [[nodiscard]] std::unique_ptr<Work> reduce_scatter_async(const void* source, void* destination,
+                                                           std::size_t count, DType dtype,
+                                                           ReduceOp op) override {
+    const auto moved = static_cast<std::uint64_t>(size() - 1) * count * size_of(dtype);
+    return start({.kind = Kind::kReduceScatter, .count = count, .dtype = dtype}, moved, moved,
+                 [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                   return api_.reduce_scatter(source, destination, count, nccl_type(dtype),
+                                              nccl_op(op), communicator, stream);
+                 });
+  }
+  [[nodiscard]] std::unique_ptr<Work> all_gather_async(const void* source, void* destination,
+                                                       std::size_t count, DType dtype) override {
+    const auto moved = static_cast<std::uint64_t>(size() - 1) * count * size_of(dtype);
+    return start({.kind = Kind::kAllGather, .count = count, .dtype = dtype}, moved, moved,
+                 [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                   return api_.all_gather(source, destination, count, nccl_type(dtype),
+                                          communicator, stream);
+                 });
+  }
+  [[nodiscard]] std::unique_ptr<Work> broadcast_async(void* data, std::size_t count, DType dtype,
+                                                      int root) override {
+    check_rank(root);
+    const std::uint64_t bytes = count * size_of(dtype);
+    return start({.kind = Kind::kBroadcast, .count = count, .dtype = dtype, .peer = root},
+                 (rank() + 1) % size() == root ? 0 : bytes, rank() == root ? 0 : bytes,
+                 [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                   return api_.broadcast(data, data, count, nccl_type(dtype), root, communicator,
+                                         stream);
+                 });
+  }
+  [[nodiscard]] std::unique_ptr<Work> barrier_async() override {
+    return bootstrap_->barrier_async();
   }
 
   [[nodiscard]] std::unique_ptr<Work> send_async(const void* data, std::size_t bytes,
                                                  int destination, int tag) override {
     check_rank(destination);
-    const std::string operation =
-        fmt::format("send of {} bytes to rank {} (tag {})", bytes, destination, tag);
-    Channel& channel = channel_between(rank(), destination);
-    use_device();
-    channel.follow_default_stream();
-    check_nccl(
-        ncclSend(data, bytes, ncclUint8, destination, channel.communicator(), channel.stream()),
-        operation);
     sent_ += bytes;
-    return std::make_unique<NcclWork>(channel, operation);
+    return message({.kind = Kind::kSend, .count = bytes, .peer = destination, .tag = tag},
+                   channel_between(rank(), destination),
+                   [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                     return api_.send(data, bytes, ncclUint8, destination, communicator, stream);
+                   });
+  }
+  [[nodiscard]] std::unique_ptr<Work> receive_async(void* data, std::size_t bytes, int source,
+                                                    int tag) override {
+    check_rank(source);
+    received_ += bytes;
+    return message({.kind = Kind::kReceive, .count = bytes, .peer = source, .tag = tag},
+                   channel_between(source, rank()),
+                   [=, this](ncclComm_t communicator, cudaStream_t stream) {
+                     return api_.receive(data, bytes, ncclUint8, source, communicator, stream);
+                   });
   }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(int color) override {
@@ -293,10 +248,53 @@ class NcclCommunicator : public Communicator {
   }
 
  private:
+  [[nodiscard]] std::unique_ptr<Work> start(const Operation& operation, std::uint64_t sent,
+                                            std::uint64_t received,
+                                            const NcclChannel::Enqueue& enqueue) {
+    const std::string text = operation.text();
+    sent_ += sent;
+    received_ += received;
+    try {
+      return std::make_unique<NcclWork>(*collectives_, text, collectives_->start(text, enqueue),
+                                        [this](const std::string& error) { rebuild(error); });
+    } catch (const TransportError& error) {
+      rebuild(error.what());
+      throw;
+    }
+  }
+
+  // A message concerns two ranks, which cannot make a communicator of all anew.
+  [[nodiscard]] std::unique_ptr<Work> message(const Operation& operation, NcclChannel& channel,
+                                              const NcclChannel::Enqueue& enqueue) {
+    const std::string text = operation.text();
+    return std::make_unique<NcclWork>(channel, text, channel.start(text, enqueue),
+                                      [](const std::string&) {});
+  }
+
+  // After a collective that failed, on every rank: a rank that is missing ends in an error that names it,
+  // for the bootstrap knows its ranks; if none is, NCCL's communicators are made anew.
+  void rebuild(const std::string& error) {
+    collectives_->abort();
+    upward_.abort();
+    downward_.abort();
+    try {
+      bootstrap_->barrier();
+      for (NcclChannel* channel : {collectives_.get(), &upward_, &downward_}) {
+        channel->rebuild(*bootstrap_);
+      }
+    } catch (const TransportError& why) {
+      throw TransportError("{}; NCCL's communicator cannot be made anew: {}", error, why.what());
+    }
+    throw TransportError(
+        "{}; all ranks answer and NCCL's communicator was made anew: what was under way is lost, "
+        "further calls may succeed",
+        error);
+  }
+
   // NCCL runs the operations of one communicator one after the other, and a send ends when it is
   // received. Were both directions to share one, two ranks that first send to each other and then
   // receive would wait for ever.
-  Channel& channel_between(int sender, int receiver) {
+  NcclChannel& channel_between(int sender, int receiver) {
     if (sender == receiver) {
       throw TransportError("rank {} cannot send to itself over NCCL", sender);
     }
@@ -309,14 +307,12 @@ class NcclCommunicator : public Communicator {
     }
   }
 
-  // The current device belongs to the thread, and any thread may call.
-  void use_device() const { check_cuda(cudaSetDevice(options_.device), "choosing the GPU"); }
-
   const NcclCommunicatorOptions options_;
+  const NcclApi& api_;
   std::unique_ptr<Communicator> bootstrap_;
-  Channel collectives_;
-  Channel upward_;
-  Channel downward_;
+  const std::shared_ptr<NcclChannel> collectives_;  // shared with the memory that it knows
+  NcclChannel upward_;
+  NcclChannel downward_;
   std::atomic<std::uint64_t> sent_ = 0;
   std::atomic<std::uint64_t> received_ = 0;
 };
@@ -327,7 +323,10 @@ bool nccl_is_built() { return true; }
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> bootstrap,
                                                      NcclCommunicatorOptions options) {
-  options.device = visible_device(options.device);
+  if (options.api == nullptr) {
+    options.api = &library_nccl_api();
+  }
+  options.device = visible_device(*options.api, options.device);
   return std::make_unique<NcclCommunicator>(std::move(bootstrap), options);
 }
 
