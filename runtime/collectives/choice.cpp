@@ -92,7 +92,7 @@ std::vector<Algorithm> candidates(const Topology& topology, bool same_bits) {
   } else if (topology.shares_memory) {
     add_flat(true, topology.hosts());
   }
-  if (!same_bits || one_host || !topology.shares_memory) {
+  if (!same_bits || !topology.shares_memory) {
     add_flat(false, topology.ranks());
   }
   return found;

@@ -75,6 +75,7 @@ class GroupCommunicator : public Communicator {
     if (options_.algorithm != "auto" && options_.algorithm != "fastest") {
       table_ = ChoiceTable::parse(options_.algorithm, topology_);
     }
+    set_traffic({});  // what making it took is not counted
   }
 
   ~GroupCommunicator() override {
@@ -280,6 +281,12 @@ class GroupCommunicator : public Communicator {
     }
   }
 
+  void set_traffic(Traffic traffic) {
+    traffic_.sent = traffic.sent;
+    traffic_.received = traffic.received;
+    traffic_.between_hosts = traffic.between_hosts;
+  }
+
   void check_rank(int peer) const {
     if (peer < 0 || peer >= size()) {
       throw TransportError("there is no rank {}: this communicator has {}", peer, size());
@@ -327,9 +334,7 @@ class GroupCommunicator : public Communicator {
         [&](Algorithm algorithm, const Vectors& vectors) {
           run_algorithm(algorithm, vectors, operation);
         });
-    traffic_.sent = before.sent;
-    traffic_.received = before.received;
-    traffic_.between_hosts = before.between_hosts;
+    set_traffic(before);
     const std::lock_guard lock(table_mutex_);
     table_ = std::move(table);
   }

@@ -92,6 +92,7 @@ HostMemory::~HostMemory() = default;
 void HostMemory::raise(Flag& flag, std::uint32_t value) {
   // The sleeper counts itself, then looks at the flag; here the flag is set, then the sleepers are
   // counted: one of the two sees the other.
+  flag.core.store(sched_getcpu(), std::memory_order_relaxed);
   flag.value.store(value, std::memory_order_seq_cst);
   if (flag.sleepers.load(std::memory_order_seq_cst) != 0) {
     syscall(SYS_futex, &flag.value, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
@@ -112,9 +113,10 @@ void HostMemory::await(Flag& flag, std::uint32_t value, std::size_t rank,
     return;
   }
   const auto start = FailureWatch::Clock::now();
+  const bool spins = !crowded_ && flag.core.load(std::memory_order_relaxed) != sched_getcpu();
   while (!reached(flag.value, value)) {
     const auto waited = FailureWatch::Clock::now() - start;
-    if (waited < kSpin && !crowded_) {
+    if (spins && waited < kSpin) {
       for (int look = 0; look < 16 && !reached(flag.value, value); ++look) {
         relax_core();
       }

@@ -3,7 +3,8 @@
 // that others cannot see. host_collectives.h builds on it.
 //
 // Flags count upwards and wrap around. A rank that waits for another's flag looks again for a short
-// while, then gives its core to others, then sleeps on the flag itself (futex).
+// while (not if the other one was last seen on the same core), then gives its core to others, then sleeps
+// on the flag itself (futex).
 #pragma once
 
 #include <atomic>
@@ -35,6 +36,7 @@ class HostMemory {
   struct alignas(64) Flag {
     std::atomic<std::uint32_t> value = 0;
     std::atomic<std::uint32_t> sleepers = 0;
+    std::atomic<std::int32_t> core = -1;  // that its rank ran on when it last raised it
   };
   // Where a buffer of a rank lies, for the others of its host.
   struct Place {
