@@ -62,6 +62,12 @@ void FailureWatch::tell_failure() {
   tell_all({Notice::Kind::kFailed, -1});
 }
 
+void FailureWatch::fail_for(const Operation& operation, int rank, const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  tell_all({Notice::Kind::kGone, rank});
+  throw TransportError("{}: {} is gone or cut off: {}", operation.text(), name_of(rank), why);
+}
+
 // The rank of a process of this host that has ended; -1: none. It must be so at two looks: whoever did its
 // part and then ended has left what the waiting rank finds between them.
 int FailureWatch::gone_process() {
@@ -82,13 +88,19 @@ int FailureWatch::gone_process() {
   return std::exchange(suspect_, gone) == gone ? gone : -1;
 }
 
+// Passes the news on: whoever hears of this rank's failure first shall know why.
+void FailureWatch::fail_as_told(const Operation& operation, const PeerLinks::Received& received) {
+  tell_all(received.notice);
+  throw TransportError("{}: {} is gone, as {} has found", operation.text(),
+                       name_of(received.notice.culprit), name_of(received.sender));
+}
+
 void FailureWatch::read_notices(const Operation& operation) {
   while (const auto received = links_.next_notice()) {
     spoke_[static_cast<std::size_t>(received->sender)] = true;
     switch (received->notice.kind) {
       case Notice::Kind::kGone:
-        throw TransportError("{}: {} is gone, as {} has found", operation.text(),
-                             name_of(received->notice.culprit), name_of(received->sender));
+        fail_as_told(operation, *received);
       case Notice::Kind::kFailed:
         throw TransportError("{}: {} has failed; its own message says why", operation.text(),
                              name_of(received->sender));
@@ -107,8 +119,7 @@ void FailureWatch::hold_inquest(const Operation& operation, int peer, bool asked
     while (const auto received = links_.next_notice()) {
       spoke_[static_cast<std::size_t>(received->sender)] = true;
       if (received->notice.kind == Notice::Kind::kGone) {
-        throw TransportError("{}: {} is gone, as {} has found", operation.text(),
-                             name_of(received->notice.culprit), name_of(received->sender));
+        fail_as_told(operation, *received);
       }
     }
     std::this_thread::sleep_for(kLookInterval);

@@ -36,6 +36,8 @@ class FailureWatch {
   void check(const Operation& operation, Clock::time_point start, int peer);
   // The same for a message, which concerns its two ranks alone: others are not told.
   void check_message(const Operation& operation, Clock::time_point start, int peer);
+  // The link to `rank` broke: tells the others, throws TransportError.
+  [[noreturn]] void fail_for(const Operation& operation, int rank, const std::string& why);
   // Tells the others that this rank's collective has failed, unless they know.
   void tell_failure();
 
@@ -51,6 +53,7 @@ class FailureWatch {
 
   void tell_all(Notice notice);
   [[nodiscard]] int gone_process();
+  [[noreturn]] void fail_as_told(const Operation& operation, const PeerLinks::Received& received);
   void read_notices(const Operation& operation);
   [[noreturn]] void hold_inquest(const Operation& operation, int peer, bool asked);
 

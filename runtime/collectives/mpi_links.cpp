@@ -46,10 +46,7 @@ class MpiTransfer : public PeerLinks::Transfer {
       return;
     }
     for (MPI_Request& request : requests_) {
-      if (direction_ == Direction::kReceive) {
-        MPI_Cancel(&request);
-        MPI_Wait(&request, MPI_STATUS_IGNORE);
-      } else {
+      if (direction_ == Direction::kSend || !is_taken_back(request)) {
         MPI_Request_free(&request);  // left to finish on its own
       }
     }
@@ -67,9 +64,10 @@ class MpiTransfer : public PeerLinks::Transfer {
       const std::size_t length = std::min(kMostAtOnce, bytes_ - offset);
       last = length < kMostAtOnce;
       MPI_Request request = MPI_REQUEST_NULL;
-      check_mpi(start(offset, static_cast<int>(length), &request),
-                fmt::format("{} of {} bytes, rank {}",
-                            direction_ == Direction::kSend ? "send" : "receive", bytes_, peer_));
+      if (const int code = start(offset, static_cast<int>(length), &request);
+          code != MPI_SUCCESS) {
+        throw LinkBroken("{}", mpi_error_text(code));
+      }
       requests_.push_back(request);
       lengths_.push_back(length);
     }
@@ -94,6 +92,19 @@ class MpiTransfer : public PeerLinks::Transfer {
   }
 
  private:
+  // MPI takes back a receive only if its message has not begun to come. One that has begun may never
+  // end, when its sender is gone.
+  static bool is_taken_back(MPI_Request& request) {
+    MPI_Cancel(&request);
+    int finished = 0;
+    for (int look = 0; look < 100 && finished == 0; ++look) {
+      if (MPI_Test(&request, &finished, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
+        return true;
+      }
+    }
+    return finished != 0;
+  }
+
   [[noreturn]] void fail(int code, std::size_t length) const {
     int error_class = MPI_SUCCESS;
     MPI_Error_class(code, &error_class);
@@ -101,7 +112,7 @@ class MpiTransfer : public PeerLinks::Transfer {
       throw TransportError("the message of rank {} has more than the {} bytes expected", peer_,
                            length);
     }
-    throw TransportError("rank {}: {}", peer_, mpi_error_text(code));
+    throw LinkBroken("{}", mpi_error_text(code));
   }
 
   void check_length(const MPI_Status& status, std::size_t length) const {

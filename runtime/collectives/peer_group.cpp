@@ -51,7 +51,11 @@ std::vector<std::string> PeerGroup::gather(const std::string& mine, const Operat
 }
 
 void Transfers::send(int peer, const void* data, std::size_t bytes) {
-  add(group_.links_.send(peer, kTag, data, bytes), peer);
+  try {
+    add(group_.links_.send(peer, kTag, data, bytes), peer);
+  } catch (const TransportError& error) {
+    fail(error, peer);
+  }
   group_.traffic_.sent += bytes;
   const auto host_of = [&](int one) {
     return group_.hosts_[static_cast<std::size_t>(group_.member(one))];
@@ -62,7 +66,11 @@ void Transfers::send(int peer, const void* data, std::size_t bytes) {
 }
 
 void Transfers::receive(int peer, void* data, std::size_t bytes) {
-  add(group_.links_.receive(peer, kTag, data, bytes), peer);
+  try {
+    add(group_.links_.receive(peer, kTag, data, bytes), peer);
+  } catch (const TransportError& error) {
+    fail(error, peer);
+  }
   group_.traffic_.received += bytes;
 }
 
@@ -70,12 +78,21 @@ void Transfers::add(std::unique_ptr<PeerLinks::Transfer> transfer, int peer) {
   pending_.push_back({std::move(transfer), peer});
 }
 
-bool Transfers::done() {
-  try {
-    std::erase_if(pending_, [](const Pending& one) { return one.transfer->done(); });
-  } catch (const TransportError& error) {
-    throw TransportError("{}: {}", operation_.text(), error.what());
+void Transfers::fail(const TransportError& error, int peer) const {
+  if (dynamic_cast<const LinkBroken*>(&error) != nullptr) {
+    group_.watch_.fail_for(operation_, group_.member(peer), error.what());
   }
+  throw TransportError("{}: {}", operation_.text(), error.what());
+}
+
+bool Transfers::done() {
+  std::erase_if(pending_, [this](const Pending& one) {
+    try {
+      return one.transfer->done();
+    } catch (const TransportError& error) {
+      fail(error, one.peer);
+    }
+  });
   return pending_.empty();
 }
 

@@ -67,6 +67,7 @@ class Transfers {
     int peer = 0;
   };
   [[nodiscard]] bool done();
+  [[noreturn]] void fail(const TransportError& error, int peer) const;
 
   PeerGroup& group_;
   const Operation& operation_;

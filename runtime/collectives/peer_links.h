@@ -8,13 +8,14 @@
 #include <optional>
 
 #include "runtime/collectives/reduction.h"
+#include "runtime/core/error.h"
 
 namespace desta::runtime {
 
 // What a rank tells the others when a collective cannot go on.
 struct Notice {
   enum class Kind : std::int32_t {
-    kGone,    // `culprit` is dead
+    kGone,    // `culprit` is dead or cut off
     kSilent,  // the sender, which lives, has waited in vain
     kFailed,  // the sender has met an error of its own
   };
@@ -22,15 +23,21 @@ struct Notice {
   std::int32_t culprit = -1;
 };
 
+// The link to a peer does not work any more.
+class LinkBroken : public TransportError {
+ public:
+  using TransportError::TransportError;
+};
+
 class PeerLinks {
  public:
-  // One message under way. Destroying it takes back a receive; a send cannot be taken back, and
-  // its bytes must stay where they are until the links end.
+  // One message under way. Destroying it takes back a receive of which nothing has come. What has begun,
+  // and a send, cannot be taken back: its bytes must stay where they are until the links end.
   class Transfer {
    public:
     virtual ~Transfer() = default;
     // True when it has finished; never blocks. Throws TransportError when the message has another
-    // size than expected, or the link broke.
+    // size than expected, LinkBroken.
     [[nodiscard]] virtual bool done() = 0;
   };
 
