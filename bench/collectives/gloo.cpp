@@ -21,25 +21,24 @@ std::vector<Contender> gloo(const std::string& memory, float* data, const std::s
   context->connectFullMesh(store, device);
 
   std::vector<Contender> contenders;
-  contenders.push_back(
-      {"gloo ring", memory, data, [=](std::size_t bytes) -> std::function<void()> {
-         return [=] {
-           ::gloo::AllreduceOptions options(context);
-           options.setAlgorithm(::gloo::AllreduceOptions::Algorithm::RING);
-           options.setOutput(data, bytes / sizeof(float));
-           options.setReduceFunction([](void* to, const void* one, const void* two, size_t count) {
-             ::gloo::sum<float>(to, one, two, count);
-           });
-           ::gloo::allreduce(options);
-         };
-       }});
-  contenders.push_back({"gloo halving-doubling", memory, data,
-                        [=](std::size_t bytes) -> std::function<void()> {
-                          auto algorithm = std::make_shared<::gloo::AllreduceHalvingDoubling<float>>(
-                              context, std::vector<float*>{data},
-                              static_cast<int>(bytes / sizeof(float)));
-                          return [algorithm] { algorithm->run(); };
+  contenders.push_back({"gloo ring", memory, data, [=](std::size_t bytes) -> std::function<void()> {
+                          return [=] {
+                            ::gloo::AllreduceOptions options(context);
+                            options.setAlgorithm(::gloo::AllreduceOptions::Algorithm::RING);
+                            options.setOutput(data, bytes / sizeof(float));
+                            options.setReduceFunction(
+                                [](void* to, const void* one, const void* two, size_t count) {
+                                  ::gloo::sum<float>(to, one, two, count);
+                                });
+                            ::gloo::allreduce(options);
+                          };
                         }});
+  contenders.push_back(
+      {"gloo halving-doubling", memory, data, [=](std::size_t bytes) -> std::function<void()> {
+         auto algorithm = std::make_shared<::gloo::AllreduceHalvingDoubling<float>>(
+             context, std::vector<float*>{data}, static_cast<int>(bytes / sizeof(float)));
+         return [algorithm] { algorithm->run(); };
+       }});
   return contenders;
 }
 

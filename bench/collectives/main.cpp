@@ -1,6 +1,6 @@
-// desta-bench-collectives: all-reduce of float32, in place, under mpirun: each of our algorithms, Open
-// MPI's MPI_Allreduce, gloo's and a plain memory copy, on the same buffers, in turn. bench/collectives.sh
-// runs it for all that RESULTS.md shows.
+// desta-bench-collectives: all-reduce of float32, in place, under mpirun: each of our algorithms,
+// Open MPI's MPI_Allreduce, gloo's and a plain memory copy, on the same buffers, in turn.
+// bench/collectives.sh runs it for all that RESULTS.md shows.
 #include <mpi.h>
 
 #include <CLI/CLI.hpp>
@@ -26,16 +26,16 @@ using desta::runtime::DType;
 using desta::runtime::ReduceOp;
 
 struct Settings {
-  std::vector<std::size_t> sizes = {8,       64,      1024,    4096,     16384,   65536,
-                                    262144,  1 << 20, 4 << 20, 16 << 20, 64 << 20};
-  std::vector<std::string> algorithms = {"auto"};
+  std::vector<std::size_t> sizes = {8,      1024,    4096,    16384,    65536,
+                                    262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20};
+  std::vector<std::string> algorithms = {"auto"};  // may be none
   std::vector<std::string> memories = {"allocated", "user"};
   std::string csv;
   std::string open_mpi = "Open MPI";
   bool peers = true;
-  int hosts = 1;
-  int rounds = 3;
-  double seconds = 0.1;
+  int hosts = 0;  // as they are
+  int rounds = 5;
+  double seconds = 0.03;
 };
 
 class Bench {
@@ -44,7 +44,8 @@ class Bench {
       : settings_(std::move(settings)),
         rank_(job.rank()),
         ranks_(job.size()),
-        host_(rank_ / ((ranks_ + settings_.hosts - 1) / settings_.hosts)),
+        hosts_(settings_.hosts > 0 ? settings_.hosts : job.size() / job.local_size()),
+        host_(rank_ / ((ranks_ + hosts_ - 1) / hosts_)),
         most_bytes_(std::ranges::max(settings_.sizes)) {
     for (const std::string& algorithm : settings_.algorithms) {
       add(job, algorithm);
@@ -78,7 +79,7 @@ class Bench {
     desta::runtime::CommunicatorOptions options;
     options.algorithm = algorithm;
     options.tables.clear();
-    if (settings_.hosts > 1) {
+    if (settings_.hosts > 0) {
       options.host = "host" + std::to_string(host_);
     }
     communicators_.push_back(desta::runtime::make_communicator("mpi", job, options));
@@ -93,16 +94,17 @@ class Bench {
         data = shared_[i].as<float>().data();
       }
       Communicator& communicator = *communicators_[i];
-      contenders_.push_back(
-          {"desta " + names_[i], memory, data,
-           [&communicator, data](std::size_t bytes) -> std::function<void()> {
-             return [&communicator, data, bytes] {
-               communicator.all_reduce(data, data, bytes / sizeof(float), DType::kFloat32,
-                                       ReduceOp::kSum);
-             };
-           }});
+      contenders_.push_back({"desta " + names_[i], memory, data,
+                             [&communicator, data](std::size_t bytes) -> std::function<void()> {
+                               return [&communicator, data, bytes] {
+                                 communicator.all_reduce(data, data, bytes / sizeof(float),
+                                                         DType::kFloat32, ReduceOp::kSum);
+                               };
+                             }});
     }
-    contenders_.push_back(open_mpi(settings_.open_mpi, memory, data));
+    if (!settings_.open_mpi.empty()) {
+      contenders_.push_back(open_mpi(settings_.open_mpi, memory, data));
+    }
     if (settings_.peers) {
       for (Contender& one : gloo(memory, data, meeting_place())) {
         contenders_.push_back(std::move(one));
@@ -121,8 +123,8 @@ class Bench {
     return name;
   }
 
-  // The contenders take turns, so that what else the machine does hits all alike; of the rounds the fastest
-  // counts.
+  // The contenders take turns, so that what else the machine does hits all alike; of the rounds the
+  // fastest counts.
   void time(std::size_t bytes, Loop loop) {
     std::map<std::size_t, Times> best;
     for (int round = 0; round < settings_.rounds; ++round) {
@@ -140,8 +142,8 @@ class Bench {
     if (rank_ == 0) {
       print_heading(bytes, loop);
       for (const auto& [i, times] : best) {
-        rows_.push_back({contenders_[i].name, contenders_[i].memory, loop, ranks_, settings_.hosts,
-                         bytes, times});
+        rows_.push_back(
+            {contenders_[i].name, contenders_[i].memory, loop, ranks_, hosts_, bytes, times});
         print_row(rows_.back());
       }
     }
@@ -153,13 +155,15 @@ class Bench {
     for (std::size_t i = 0; i < communicators_.size(); ++i) {
       Communicator& communicator = *communicators_[i];
       const auto before = communicator.traffic().between_hosts;
-      communicator.all_reduce(user_.data(), kBytes / sizeof(float), DType::kFloat32, ReduceOp::kSum);
+      communicator.all_reduce(user_.data(), kBytes / sizeof(float), DType::kFloat32,
+                              ReduceOp::kSum);
       auto left = host_ == 0 ? communicator.traffic().between_hosts - before : 0;
       MPI_Allreduce(MPI_IN_PLACE, &left, 1, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
       if (rank_ == 0) {
-        fmt::print("# desta {}: algorithms {}; of 1 MiB {} bytes leave a host, the least is {}\n",
-                   names_[i], communicator.algorithms(), left,
-                   2 * (settings_.hosts - 1) * kBytes / static_cast<std::size_t>(settings_.hosts));
+        fmt::print(
+            "# desta {}: algorithms {}; of 1 MiB {} bytes leave a host, the least is {}\n",
+            names_[i], communicator.algorithms(), left,
+            2 * static_cast<std::size_t>(hosts_ - 1) * kBytes / static_cast<std::size_t>(hosts_));
       }
     }
   }
@@ -167,6 +171,7 @@ class Bench {
   const Settings settings_;
   const int rank_;
   const int ranks_;
+  const int hosts_;
   const int host_;
   const std::size_t most_bytes_;
   std::vector<float> user_;
@@ -186,10 +191,13 @@ Settings parse(int argc, char** argv) {
       ->delimiter(';');
   app.add_option("--memory", settings.memories, "allocated, user")->delimiter(',');
   app.add_option("--csv", settings.csv, "appends to this file");
-  app.add_option("--open-mpi", settings.open_mpi, "what to call Open MPI as this job sets it");
+  app.add_option("--open-mpi", settings.open_mpi,
+                 "what to call Open MPI as this job sets it; empty: leave it out");
   app.add_flag("--peers,!--no-peers", settings.peers, "gloo and the memory copy, too");
-  app.add_option("--hosts", settings.hosts,
-                 "the ranks are taken to be on so many hosts: those of different ones share no memory");
+  app.add_option(
+      "--hosts", settings.hosts,
+      "the ranks are taken to be on so many hosts: those of different ones share no memory "
+      "(default: as they are)");
   app.add_option("--rounds", settings.rounds, "of which the fastest counts");
   app.add_option("--seconds", settings.seconds, "for a contender, a size and a round");
   app.parse(argc, argv);

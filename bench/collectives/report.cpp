@@ -26,9 +26,9 @@ void print_heading(std::size_t bytes, Loop loop) {
 }
 
 void print_row(const Row& row) {
-  fmt::print("{:<34} {:<10} {:>12.2f} {:>12.2f} {:>12.2f} {:>8.3f} {:>8.3f}\n", row.name, row.memory,
-             row.times.average, row.times.smallest, row.times.largest, algorithm_bandwidth(row),
-             bus_bandwidth(row));
+  fmt::print("{:<34} {:<10} {:>12.2f} {:>12.2f} {:>12.2f} {:>8.3f} {:>8.3f}\n", row.name,
+             row.memory, row.times.average, row.times.smallest, row.times.largest,
+             algorithm_bandwidth(row), bus_bandwidth(row));
   std::fflush(stdout);
 }
 
@@ -39,10 +39,10 @@ void append_csv(const std::string& path, const std::vector<Row>& rows) {
     out << "name,memory,loop,ranks,hosts,bytes,avg_us,min_us,max_us,algbw_GBps,busbw_GBps\n";
   }
   for (const Row& row : rows) {
-    out << fmt::format("{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.4f},{:.4f}\n", row.name, row.memory,
-                       name_of(row.loop), row.ranks, row.hosts, row.bytes, row.times.average,
-                       row.times.smallest, row.times.largest, algorithm_bandwidth(row),
-                       bus_bandwidth(row));
+    out << fmt::format("{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.4f},{:.4f}\n", row.name,
+                       row.memory, name_of(row.loop), row.ranks, row.hosts, row.bytes,
+                       row.times.average, row.times.smallest, row.times.largest,
+                       algorithm_bandwidth(row), bus_bandwidth(row));
   }
 }
 

@@ -19,8 +19,8 @@ struct Row {
   Times times;
 };
 
-// Gigabytes a second, as nccl-tests defines them: the bytes of the buffer by the time, and that times
-// 2 (n-1)/n, which compares with the speed of the links whatever the number of ranks.
+// Gigabytes a second, as nccl-tests defines them: the bytes of the buffer by the time, and that
+// times 2 (n-1)/n, which compares with the speed of the links whatever the number of ranks.
 [[nodiscard]] double algorithm_bandwidth(const Row& row);
 [[nodiscard]] double bus_bandwidth(const Row& row);
 

@@ -16,7 +16,7 @@ struct Contender {
   float* data = nullptr;
   // Prepares for a size, and returns what is timed. Collective.
   std::function<std::function<void()>(std::size_t bytes)> prepare;
-  bool reduces = true;  // false: a measure of the machine; its result is not checked
+  bool reduces = true;                // false: a measure of the machine; its result is not checked
   std::size_t most_bytes = SIZE_MAX;  // larger sizes are left out
 };
 
@@ -25,8 +25,8 @@ enum class Loop {
   kBackToBack,  // runs follow each other
 };
 
-// Microseconds of a run: each rank's mean, of which the ranks' average, smallest and largest, as the OSU
-// benchmarks print them.
+// Microseconds of a run: each rank's mean, of which the ranks' average, smallest and largest, as
+// the OSU benchmarks print them.
 struct Times {
   double average = 0;
   double smallest = 0;

@@ -1,8 +1,8 @@
-// A large object's value in shared memory (core/shared_segment.h), mapped read-only by every process of
-// the host that reads it. Private to this folder.
+// A large object's value in shared memory (core/shared_segment.h), mapped read-only by every
+// process of the host that reads it. Private to this folder.
 //
-// Layout: the number of parts, the size of each (8 bytes each), then the parts (the packed bytes, then
-// the buffers), each at a multiple of 64.
+// Layout: the number of parts, the size of each (8 bytes each), then the parts (the packed bytes,
+// then the buffers), each at a multiple of 64.
 #pragma once
 
 #include <cstdint>

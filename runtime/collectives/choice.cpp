@@ -78,9 +78,9 @@ std::vector<Algorithm> candidates(const Topology& topology, bool same_bits) {
   // Of two operands all but the ring take the lower rank's first; Open MPI does not say.
   const auto add_flat = [&](bool shared, std::size_t members) {
     for (const Flat flat : kAllFlat) {
-      const bool same = flat == Flat::kDirect ||
-                        (members == 2 &&
-                         (flat == Flat::kRecursiveDoubling || flat == Flat::kHalvingDoubling));
+      const bool same =
+          flat == Flat::kDirect ||
+          (members == 2 && (flat == Flat::kRecursiveDoubling || flat == Flat::kHalvingDoubling));
       if (!same_bits || same) {
         found.push_back({shared, flat});
       }

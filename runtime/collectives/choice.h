@@ -11,7 +11,8 @@
 namespace desta::runtime {
 
 struct Algorithm {
-  // Ranks of one host reduce in shared memory, and `flat` runs between hosts; else between all ranks.
+  // Ranks of one host reduce in shared memory, and `flat` runs between hosts; else between all
+  // ranks.
   bool shared = false;
   Flat flat = Flat::kDirect;
 

@@ -59,7 +59,8 @@ void keep_table(const std::filesystem::path& file, const std::string& key,
                 const std::string& table) {
   try {
     std::filesystem::create_directories(file.parent_path());
-    const auto lock = FileLock::try_take(file.string() + ".lock", FileLock::Inherit::kNo, kPatience);
+    const auto lock =
+        FileLock::try_take(file.string() + ".lock", FileLock::Inherit::kNo, kPatience);
     auto tables = read_tables(file);
     tables[key] = table;
     write_file_atomically(file, tables.dump(2) + "\n");
@@ -85,6 +86,12 @@ double time_of(Algorithm algorithm, std::vector<float>& data, std::size_t bytes,
   return fastest;
 }
 
+// Recursive doubling is for short messages alone: it saves steps and sends twice the bytes or more,
+// which costs whoever shares the links even where this job's own time does not tell.
+bool is_meant_for(Algorithm algorithm, std::size_t bytes) {
+  return algorithm.flat != Flat::kRecursiveDoubling || bytes <= (16 << 10);
+}
+
 ChoiceTable measure(const std::vector<Algorithm>& algorithms, PeerGroup& everyone,
                     const Operation& operation, const RunAlgorithm& run) {
   std::vector<ChoiceTable::Row> rows;
@@ -97,6 +104,9 @@ ChoiceTable measure(const std::vector<Algorithm>& algorithms, PeerGroup& everyon
     Algorithm best = algorithms.front();
     double shortest = kMargin * time_of(best, data, size, run);
     for (std::size_t i = 1; i < algorithms.size(); ++i) {
+      if (!is_meant_for(algorithms[i], size)) {
+        continue;
+      }
       if (const double time = time_of(algorithms[i], data, size, run); time < shortest) {
         best = algorithms[i];
         shortest = time;

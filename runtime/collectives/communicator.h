@@ -7,7 +7,8 @@
 //   pair up by (peer, tag) in order and never meet collectives.
 // - A buffer belongs to the operation from its start until it has finished: until a blocking call
 //   returns, or Work says so.
-// - Counts are in elements of the dtype, and the same on all ranks. A source may be its destination;
+// - Counts are in elements of the dtype, and the same on all ranks. A source may be its
+// destination;
 //   otherwise they do not overlap. Nothing needs to be aligned.
 // - A failure of a peer ends in a TransportError that names it. The communicator is of no use after
 //   that: each further call fails at once.
@@ -53,15 +54,15 @@ class Communicator {
   // "local", "mpi", "nccl".
   [[nodiscard]] virtual std::string_view backend() const = 0;
   [[nodiscard]] virtual Traffic traffic() const = 0;
-  // The algorithm that an all-reduce of so many bytes runs, and all of the table that says so, for logs
-  // and to be pinned (CommunicatorOptions::algorithm). A table that is measured is so with the first
-  // all-reduce.
+  // The algorithm that an all-reduce of so many bytes runs, and all of the table that says so, for
+  // logs and to be pinned (CommunicatorOptions::algorithm). A table that is measured is so with the
+  // first all-reduce.
   [[nodiscard]] virtual std::string algorithm(std::size_t bytes) const = 0;
   [[nodiscard]] virtual std::string algorithms() const = 0;
 
   // Memory in which collectives are fastest: the ranks of a host read and write each other's in
-  // place. Collective; all ranks ask for the same size. Page aligned, zeros at first. It may outlive
-  // the communicator, and goes back to the system when all ranks have given it up.
+  // place. Collective; all ranks ask for the same size. Page aligned, zeros at first. It may
+  // outlive the communicator, and goes back to the system when all ranks have given it up.
   [[nodiscard]] virtual SharedBuffer allocate(std::size_t bytes) = 0;
 
   // ---- Collectives, blocking ----
@@ -89,16 +90,15 @@ class Communicator {
   // They run on a thread of the communicator, in the order in which they were started.
 
   [[nodiscard]] virtual std::unique_ptr<Work> all_reduce_async(const void* source,
-                                                               void* destination,
-                                                               std::size_t count, DType dtype,
-                                                               ReduceOp op) = 0;
+                                                               void* destination, std::size_t count,
+                                                               DType dtype, ReduceOp op) = 0;
   [[nodiscard]] virtual std::unique_ptr<Work> reduce_scatter_async(const void* source,
                                                                    void* destination,
                                                                    std::size_t count, DType dtype,
                                                                    ReduceOp op) = 0;
   [[nodiscard]] virtual std::unique_ptr<Work> all_gather_async(const void* source,
-                                                               void* destination,
-                                                               std::size_t count, DType dtype) = 0;
+                                                               void* destination, std::size_t count,
+                                                               DType dtype) = 0;
   [[nodiscard]] virtual std::unique_ptr<Work> broadcast_async(void* data, std::size_t count,
                                                               DType dtype, int root) = 0;
   [[nodiscard]] virtual std::unique_ptr<Work> barrier_async() = 0;

@@ -68,8 +68,8 @@ void FailureWatch::fail_for(const Operation& operation, int rank, const std::str
   throw TransportError("{}: {} is gone or cut off: {}", operation.text(), name_of(rank), why);
 }
 
-// The rank of a process of this host that has ended; -1: none. It must be so at two looks: whoever did its
-// part and then ended has left what the waiting rank finds between them.
+// The rank of a process of this host that has ended; -1: none. It must be so at two looks: whoever
+// did its part and then ended has left what the waiting rank finds between them.
 int FailureWatch::gone_process() {
   const Clock::time_point now = Clock::now();
   if (processes_.empty() || now < next_look_) {
@@ -83,7 +83,8 @@ int FailureWatch::gone_process() {
   if (poll(handles.data(), handles.size(), 0) <= 0) {
     return -1;
   }
-  const auto found = std::ranges::find_if(handles, [](const pollfd& one) { return one.revents != 0; });
+  const auto found =
+      std::ranges::find_if(handles, [](const pollfd& one) { return one.revents != 0; });
   const int gone = processes_[static_cast<std::size_t>(found - handles.begin())].rank;
   return std::exchange(suspect_, gone) == gone ? gone : -1;
 }

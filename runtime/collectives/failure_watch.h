@@ -1,9 +1,9 @@
-// How a rank that waits learns that it waits in vain, and for whom: a process of this host that is gone,
-// a notice of another rank, or the end of the time set.
+// How a rank that waits learns that it waits in vain, and for whom: a process of this host that is
+// gone, a notice of another rank, or the end of the time set.
 //
-// When the time is up, a rank tells all others that it lives and has waited; so does every rank that hears
-// of it. Who has said nothing after a short grace is the one that is missing, whichever rank
-// each of the others waited for.
+// When the time is up, a rank tells all others that it lives and has waited; so does every rank
+// that hears of it. Who has said nothing after a short grace is the one that is missing, whichever
+// rank each of the others waited for.
 #pragma once
 
 #include <chrono>
@@ -31,8 +31,8 @@ class FailureWatch {
   // it, only the time tells.
   void watch_process(int rank, std::int64_t process);
 
-  // For a wait in a collective that began at `start` and lasts: throws TransportError when there is no
-  // hope. May be called often.
+  // For a wait in a collective that began at `start` and lasts: throws TransportError when there is
+  // no hope. May be called often.
   void check(const Operation& operation, Clock::time_point start, int peer);
   // The same for a message, which concerns its two ranks alone: others are not told.
   void check_message(const Operation& operation, Clock::time_point start, int peer);

@@ -2,8 +2,8 @@
 
 namespace desta::runtime {
 
-void all_reduce_with(Flat algorithm, PeerGroup& group, const Vectors& vectors,
-                     FlatScratch& scratch, const Operation& operation) {
+void all_reduce_with(Flat algorithm, PeerGroup& group, const Vectors& vectors, FlatScratch& scratch,
+                     const Operation& operation) {
   switch (algorithm) {
     case Flat::kDirect:
       return direct_all_reduce(group, vectors, scratch, operation);

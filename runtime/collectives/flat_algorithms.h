@@ -1,8 +1,8 @@
-// All-reduces over messages alone, each in a file of its own, for any number of ranks. What each does, in
-// how many steps and bytes, stands in README.md.
+// All-reduces over messages alone, each in a file of its own, for any number of ranks. What each
+// does, in how many steps and bytes, stands in README.md.
 //
-// Every result is computed once and copied, or by all ranks from the same operands in the same order
-// (the lower rank's first), so all ranks hold the same bits, and so does every run.
+// Every result is computed once and copied, or by all ranks from the same operands in the same
+// order (the lower rank's first), so all ranks hold the same bits, and so does every run.
 #pragma once
 
 #include <cstddef>
@@ -51,8 +51,8 @@ enum class Flat : std::uint8_t { kDirect, kRing, kRecursiveDoubling, kHalvingDou
 inline constexpr Flat kAllFlat[] = {Flat::kDirect, Flat::kRing, Flat::kRecursiveDoubling,
                                     Flat::kHalvingDoubling, Flat::kNative};
 
-void all_reduce_with(Flat algorithm, PeerGroup& group, const Vectors& vectors,
-                     FlatScratch& scratch, const Operation& operation);
+void all_reduce_with(Flat algorithm, PeerGroup& group, const Vectors& vectors, FlatScratch& scratch,
+                     const Operation& operation);
 // "direct", "ring", "recursive-doubling", "halving-doubling", "open-mpi".
 [[nodiscard]] std::string_view name_of(Flat algorithm);
 [[nodiscard]] std::optional<Flat> flat_named(std::string_view name);

@@ -1,6 +1,6 @@
-// Recursive doubling and halving-doubling pair the ranks of a power of two. Of any other number n the first
-// 2 (n - 2^k) ranks fold in pairs: the even one hands its contribution to the odd one and gets the result
-// from it at the end.
+// Recursive doubling and halving-doubling pair the ranks of a power of two. Of any other number n
+// the first 2 (n - 2^k) ranks fold in pairs: the even one hands its contribution to the odd one and
+// gets the result from it at the end.
 #pragma once
 
 #include <bit>

@@ -183,9 +183,8 @@ class GroupCommunicator : public Communicator {
       passed_.sent += bytes;
       passed_.between_hosts += on_this_host(destination) ? 0 : bytes;
     }
-    return make_message_work(
-        {.kind = Kind::kSend, .count = bytes, .peer = destination, .tag = tag}, watch_,
-        std::move(transfer));
+    return make_message_work({.kind = Kind::kSend, .count = bytes, .peer = destination, .tag = tag},
+                             watch_, std::move(transfer));
   }
   [[nodiscard]] std::unique_ptr<Work> receive_async(void* data, std::size_t bytes, int source,
                                                     int tag) override {
@@ -248,7 +247,8 @@ class GroupCommunicator : public Communicator {
 
   [[nodiscard]] static SharedBuffer own_memory(std::size_t bytes) {
     const std::size_t whole = std::max<std::size_t>((bytes + 4095) / 4096 * 4096, 4096);
-    std::shared_ptr<void> owner(std::aligned_alloc(4096, whole), [](void* data) { std::free(data); });
+    std::shared_ptr<void> owner(std::aligned_alloc(4096, whole),
+                                [](void* data) { std::free(data); });
     if (owner == nullptr) {
       throw std::bad_alloc();
     }
@@ -329,11 +329,11 @@ class GroupCommunicator : public Communicator {
   // Fills the table, from the file or by measurement, which is not counted as traffic. Collective.
   void choose(const Operation& operation) {
     const Traffic before{traffic_.sent, traffic_.received, traffic_.between_hosts};
-    ChoiceTable table = measured_choice(
-        topology_, everyone_, options_.algorithm == "fastest", options_.tables, operation,
-        [&](Algorithm algorithm, const Vectors& vectors) {
-          run_algorithm(algorithm, vectors, operation);
-        });
+    ChoiceTable table =
+        measured_choice(topology_, everyone_, options_.algorithm == "fastest", options_.tables,
+                        operation, [&](Algorithm algorithm, const Vectors& vectors) {
+                          run_algorithm(algorithm, vectors, operation);
+                        });
     set_traffic(before);
     const std::lock_guard lock(table_mutex_);
     table_ = std::move(table);

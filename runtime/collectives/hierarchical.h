@@ -1,6 +1,7 @@
-// All-reduce of ranks on several hosts: in shared memory within each, messages between them. On every host
-// the first `leader_count` ranks each take their share of the buffer to the other hosts, so that what
-// crosses between hosts is what one rank a host would send, over all of its ranks' links.
+// All-reduce of ranks on several hosts: in shared memory within each, messages between them. On
+// every host the first `leader_count` ranks each take their share of the buffer to the other hosts,
+// so that what crosses between hosts is what one rank a host would send, over all of its ranks'
+// links.
 #pragma once
 
 #include <cstddef>

@@ -24,9 +24,9 @@ void copy_bytes(void* to, const void* from, std::size_t bytes) {
 std::unique_ptr<HostCollectives> HostCollectives::make(PeerGroup& group, TrafficCounters& traffic,
                                                        const Operation& operation) {
   auto memory = HostMemory::make(group, operation);
-  return memory == nullptr ? nullptr
-                           : std::unique_ptr<HostCollectives>(
-                                 new HostCollectives(std::move(memory), traffic));
+  return memory == nullptr
+             ? nullptr
+             : std::unique_ptr<HostCollectives>(new HostCollectives(std::move(memory), traffic));
 }
 
 std::uint32_t HostCollectives::next_turn(const Operation& operation) {
@@ -70,10 +70,10 @@ void HostCollectives::reduce_in_slots(const void* source, void* destination, std
 
 // A reduce-scatter, with or without the all-gather behind it, under way.
 //
-// Part r of the partition is reduced by rank r, chunk by chunk: chunk k of every part is turn first + k.
-// A rank that has raised `arrived` to a turn has put its contribution to that chunk where others find
-// it; with `finished` the reduced chunk is where others find it, and nobody's contribution is needed
-// any more.
+// Part r of the partition is reduced by rank r, chunk by chunk: chunk k of every part is turn first
+// + k. A rank that has raised `arrived` to a turn has put its contribution to that chunk where
+// others find it; with `finished` the reduced chunk is where others find it, and nobody's
+// contribution is needed any more.
 class HostCollectives::Reducing {
  public:
   Reducing(HostCollectives& host, const void* source, void* destination, const Partition& partition,
@@ -153,8 +153,8 @@ class HostCollectives::Reducing {
       const HostMemory::Card& card = memory_.card(rank, first_);
       sources_[rank] = memory_.look_up(rank, card.source);
       destinations_[rank] = memory_.look_up(rank, card.destination);
-      all_seen_ = all_seen_ && sources_[rank] != nullptr &&
-                  (!gather_ || destinations_[rank] != nullptr);
+      all_seen_ =
+          all_seen_ && sources_[rank] != nullptr && (!gather_ || destinations_[rank] != nullptr);
     }
   }
 
@@ -165,7 +165,8 @@ class HostCollectives::Reducing {
     for (std::size_t part = 0; part < ranks_; ++part) {
       if (part != own_) {
         const Piece piece = this->piece(part, chunk);
-        copy_bytes(window(own_, chunk, part), at(source_, piece.begin * width_), piece.count * width_);
+        copy_bytes(window(own_, chunk, part), at(source_, piece.begin * width_),
+                   piece.count * width_);
       }
     }
   }
@@ -213,7 +214,7 @@ class HostCollectives::Reducing {
       if (part != own_) {
         const Piece piece = this->piece(part, chunk);
         copy_bytes(at(destination_, piece.begin * width_), memory_.result(part, turn(chunk)),
-             piece.count * width_);
+                   piece.count * width_);
       }
     }
   }
@@ -289,9 +290,10 @@ void HostCollectives::all_gather(const void* source, void* destination, const Pa
       if (k == 0) {
         sources[rank] = memory_->look_up(rank, memory_->card(rank, first).source);
       }
-      copy_bytes(at(destination, (partition.begin(rank) + skipped) * width),
-           sources[rank] != nullptr ? sources[rank] + skipped * width : memory_->window(rank, turn),
-           count_of(rank) * width);
+      copy_bytes(
+          at(destination, (partition.begin(rank) + skipped) * width),
+          sources[rank] != nullptr ? sources[rank] + skipped * width : memory_->window(rank, turn),
+          count_of(rank) * width);
     }
   }
   // A source that others read must stay as it is until all have read it.
@@ -332,7 +334,7 @@ void HostCollectives::broadcast(void* data, std::size_t bytes, std::size_t root,
         source = memory_->look_up(root, memory_->card(root, first).source);
       }
       copy_bytes(at(data, begin), source != nullptr ? source + begin : memory_->window(root, turn),
-           length);
+                 length);
     }
     arrive(turn);
   }

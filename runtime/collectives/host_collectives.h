@@ -1,9 +1,9 @@
 // Collectives of the ranks of one host, in shared memory. What each costs stands in README.md.
 //
-// Each rank reduces a part of the buffer from the memory of all ranks into the memory of all ranks. A
-// buffer that the communicator allocated is read and written where it lies; any other passes
-// through windows, in chunks, so that copying one in, reducing the next and copying the last one out
-// overlap between the ranks. Both ways add from rank 0 upwards and give the same bits.
+// Each rank reduces a part of the buffer from the memory of all ranks into the memory of all ranks.
+// A buffer that the communicator allocated is read and written where it lies; any other passes
+// through windows, in chunks, so that copying one in, reducing the next and copying the last one
+// out overlap between the ranks. Both ways add from rank 0 upwards and give the same bits.
 #pragma once
 
 #include <atomic>

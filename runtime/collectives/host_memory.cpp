@@ -27,8 +27,9 @@ bool reached(const std::atomic<std::uint32_t>& flag, std::uint32_t value) {
 
 std::size_t available_cores() {
   cpu_set_t cores;
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? static_cast<std::size_t>(CPU_COUNT(&cores))
-                                                          : 1;
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0
+             ? static_cast<std::size_t>(CPU_COUNT(&cores))
+             : 1;
 }
 
 // Segments of all ranks, by rank; each rank gives its own. Empty when one of them cannot be seen by

@@ -1,10 +1,10 @@
-// The shared memory of the ranks of one host: for each rank a segment that all of them map, with the
-// flags by which they tell each other how far they are, and windows through which pass the buffers
-// that others cannot see. host_collectives.h builds on it.
+// The shared memory of the ranks of one host: for each rank a segment that all of them map, with
+// the flags by which they tell each other how far they are, and windows through which pass the
+// buffers that others cannot see. host_collectives.h builds on it.
 //
 // Flags count upwards and wrap around. A rank that waits for another's flag looks again for a short
-// while (not if the other one was last seen on the same core), then gives its core to others, then sleeps
-// on the flag itself (futex).
+// while (not if the other one was last seen on the same core), then gives its core to others, then
+// sleeps on the flag itself (futex).
 #pragma once
 
 #include <atomic>
@@ -28,9 +28,9 @@ class HostMemory {
   // Messages up to this size pass through slots that everyone reads: one flag each instead of two.
   // At 8 KiB and more two ranks are faster when each reduces a half (bench/RESULTS.md).
   static constexpr std::size_t kSlot = 8 << 10;
-  // Bytes of a buffer that are staged at a time, twice: one part is copied in while another is reduced.
-  // Of 64 KiB to 1 MiB this was fastest; windows, their results and the reduction's blocks then
-  // stay in a second-level cache of 2 MiB.
+  // Bytes of a buffer that are staged at a time, twice: one part is copied in while another is
+  // reduced. Of 64 KiB to 1 MiB this was fastest; windows, their results and the reduction's blocks
+  // then stay in a second-level cache of 2 MiB.
   static constexpr std::size_t kWindow = 256 << 10;
 
   struct alignas(64) Flag {
@@ -49,8 +49,8 @@ class HostMemory {
     Place destination;
   };
 
-  // Over the ranks of `group`, which share a host. Null when one of them cannot see another's memory, the
-  // same on all. Collective.
+  // Over the ranks of `group`, which share a host. Null when one of them cannot see another's
+  // memory, the same on all. Collective.
   [[nodiscard]] static std::unique_ptr<HostMemory> make(PeerGroup& group,
                                                         const Operation& operation);
   ~HostMemory();
@@ -60,8 +60,8 @@ class HostMemory {
   [[nodiscard]] std::size_t rank() const { return rank_; }
   [[nodiscard]] std::size_t size() const { return ranks_.size(); }
 
-  // The flags: a rank has come to a point, and it has finished a part. The areas and cards are double:
-  // `turn` is a count, of which the lowest bit chooses.
+  // The flags: a rank has come to a point, and it has finished a part. The areas and cards are
+  // double: `turn` is a count, of which the lowest bit chooses.
   [[nodiscard]] Flag& arrived(std::size_t rank) const { return ranks_[rank]->arrived; }
   [[nodiscard]] Flag& finished(std::size_t rank) const { return ranks_[rank]->finished; }
   [[nodiscard]] Card& card(std::size_t rank, std::uint32_t turn) const {

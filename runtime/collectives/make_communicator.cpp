@@ -50,9 +50,8 @@ std::unique_ptr<Communicator> make_communicator(std::string_view backend,
     return make_mpi_communicator(MPI_COMM_WORLD, group_options(options));
   }
   if (backend == "nccl") {
-    return make_nccl_communicator(
-        make_mpi_communicator(MPI_COMM_WORLD, group_options(options)),
-        {.device = environment.local_rank(), .timeout = options.timeout});
+    return make_nccl_communicator(make_mpi_communicator(MPI_COMM_WORLD, group_options(options)),
+                                  {.device = environment.local_rank(), .timeout = options.timeout});
   }
   throw ConfigError("there is no communicator '{}'; choose auto, local, mpi or nccl", backend);
 }

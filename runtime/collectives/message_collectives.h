@@ -7,8 +7,8 @@
 
 namespace desta::runtime {
 
-// Every rank takes its segment of `count` elements from all others and adds in rank order. The source
-// holds a segment a rank.
+// Every rank takes its segment of `count` elements from all others and adds in rank order. The
+// source holds a segment a rank.
 void pairwise_reduce_scatter(PeerGroup& group, const Vectors& vectors, Scratch& scratch,
                              const Operation& operation);
 // Segments of `bytes` travel around; the source may be this rank's segment of the destination.

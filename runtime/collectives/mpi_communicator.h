@@ -1,5 +1,5 @@
-// The communicator of host memory over MPI: shared memory within hosts, MPI's messages between them.
-// README.md in this folder states algorithms and guarantees.
+// The communicator of host memory over MPI: shared memory within hosts, MPI's messages between
+// them. README.md in this folder states algorithms and guarantees.
 #pragma once
 
 #include <mpi.h>

@@ -54,9 +54,9 @@ class MpiTransfer : public PeerLinks::Transfer {
   MpiTransfer(const MpiTransfer&) = delete;
   MpiTransfer& operator=(const MpiTransfer&) = delete;
 
-  // Calls `start(offset, bytes, request)` for the pieces of the message: full ones of kMostAtOnce and,
-  // always, a shorter last one. A receiver that expects another number of bytes therefore meets a
-  // piece of the wrong size, whatever the numbers are.
+  // Calls `start(offset, bytes, request)` for the pieces of the message: full ones of kMostAtOnce
+  // and, always, a shorter last one. A receiver that expects another number of bytes therefore
+  // meets a piece of the wrong size, whatever the numbers are.
   template <typename Start>
   void start_pieces(Start start) {
     std::size_t offset = 0;
@@ -64,8 +64,7 @@ class MpiTransfer : public PeerLinks::Transfer {
       const std::size_t length = std::min(kMostAtOnce, bytes_ - offset);
       last = length < kMostAtOnce;
       MPI_Request request = MPI_REQUEST_NULL;
-      if (const int code = start(offset, static_cast<int>(length), &request);
-          code != MPI_SUCCESS) {
+      if (const int code = start(offset, static_cast<int>(length), &request); code != MPI_SUCCESS) {
         throw LinkBroken("{}", mpi_error_text(code));
       }
       requests_.push_back(request);
@@ -92,8 +91,8 @@ class MpiTransfer : public PeerLinks::Transfer {
   }
 
  private:
-  // MPI takes back a receive only if its message has not begun to come. One that has begun may never
-  // end, when its sender is gone.
+  // MPI takes back a receive only if its message has not begun to come. One that has begun may
+  // never end, when its sender is gone.
   static bool is_taken_back(MPI_Request& request) {
     MPI_Cancel(&request);
     int finished = 0;

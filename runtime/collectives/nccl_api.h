@@ -1,5 +1,5 @@
-// The calls of NCCL and CUDA that the backend makes, as a table: a test can put its own in their place.
-// Only for builds that found NCCL.
+// The calls of NCCL and CUDA that the backend makes, as a table: a test can put its own in their
+// place. Only for builds that found NCCL.
 #pragma once
 
 #include <cuda_runtime_api.h>

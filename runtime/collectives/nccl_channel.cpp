@@ -71,8 +71,8 @@ void NcclChannel::join(Communicator& bootstrap) {
   bootstrap.broadcast(&id, sizeof(id), DType::kUInt8, 0);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  const ncclResult_t code = api_.comm_init_rank_config(&communicator_, bootstrap.size(), id,
-                                                       bootstrap.rank(), &config);
+  const ncclResult_t code =
+      api_.comm_init_rank_config(&communicator_, bootstrap.size(), id, bootstrap.rank(), &config);
   if (code != ncclSuccess && code != ncclInProgress) {
     abort();
     check_nccl(code, operation);

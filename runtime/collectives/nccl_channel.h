@@ -1,6 +1,6 @@
-// One NCCL communicator with the stream that its operations run on. It is non-blocking (ncclConfig_t), so
-// that no call of NCCL, the joining included, can wait longer than the time set. An error, or the end of
-// that time, aborts it. Private to this folder.
+// One NCCL communicator with the stream that its operations run on. It is non-blocking
+// (ncclConfig_t), so that no call of NCCL, the joining included, can wait longer than the time set.
+// An error, or the end of that time, aborts it. Private to this folder.
 #pragma once
 
 #include <chrono>
@@ -32,8 +32,9 @@ class NcclChannel {
   // Ends the operations under way; the channel is of no use until it is rebuilt.
   void abort();
 
-  // Gives NCCL one operation, behind the kernels that the default stream has been given so far (they
-  // make the buffers), and returns a mark behind it: pass it to passed(), wait() and forget().
+  // Gives NCCL one operation, behind the kernels that the default stream has been given so far
+  // (they make the buffers), and returns a mark behind it: pass it to passed(), wait() and
+  // forget().
   using Enqueue = std::function<ncclResult_t(ncclComm_t communicator, cudaStream_t stream)>;
   [[nodiscard]] cudaEvent_t start(const std::string& operation, const Enqueue& enqueue);
   // True when the stream has come to the mark.

@@ -130,8 +130,8 @@ class NcclCommunicator : public Communicator {
       : options_(options),
         api_(*options.api),
         bootstrap_(std::move(bootstrap)),
-        collectives_(std::make_shared<NcclChannel>(api_, *bootstrap_, options.device,
-                                                   options.timeout)),
+        collectives_(
+            std::make_shared<NcclChannel>(api_, *bootstrap_, options.device, options.timeout)),
         upward_(api_, *bootstrap_, options.device, options.timeout),
         downward_(api_, *bootstrap_, options.device, options.timeout) {}
 
@@ -147,12 +147,13 @@ class NcclCommunicator : public Communicator {
     check_cuda(api_.set_device(options_.device), "choosing the GPU");
     void* memory = nullptr;
     check_nccl(api_.mem_alloc(&memory, std::max<std::size_t>(bytes, 1)), "taking device memory");
-    std::shared_ptr<void> owner(memory, [&api = api_, channel = std::weak_ptr(collectives_)](void* data) {
-      if (const auto alive = channel.lock()) {
-        alive->remove_memory(data);
-      }
-      api.mem_free(data);
-    });
+    std::shared_ptr<void> owner(memory,
+                                [&api = api_, channel = std::weak_ptr(collectives_)](void* data) {
+                                  if (const auto alive = channel.lock()) {
+                                    alive->remove_memory(data);
+                                  }
+                                  api.mem_free(data);
+                                });
     check_cuda(api_.memory_set(memory, 0, bytes), "clearing device memory");
     if (bytes > 0) {
       collectives_->add_memory(memory, bytes);
@@ -271,8 +272,8 @@ class NcclCommunicator : public Communicator {
                                       [](const std::string&) {});
   }
 
-  // After a collective that failed, on every rank: a rank that is missing ends in an error that names it,
-  // for the bootstrap knows its ranks; if none is, NCCL's communicators are made anew.
+  // After a collective that failed, on every rank: a rank that is missing ends in an error that
+  // names it, for the bootstrap knows its ranks; if none is, NCCL's communicators are made anew.
   void rebuild(const std::string& error) {
     collectives_->abort();
     upward_.abort();

@@ -3,8 +3,8 @@
 //
 // NCCL knows no tags: messages between two ranks must be received in the order in which they were
 // sent. Operations run on streams of the communicator's own. Each begins behind the kernels that
-// CUDA's default stream had been given before the call, so buffers may still be in the making there;
-// its result may be used when the blocking call has returned or Work::wait() has.
+// CUDA's default stream had been given before the call, so buffers may still be in the making
+// there; its result may be used when the blocking call has returned or Work::wait() has.
 #pragma once
 
 #include <chrono>
@@ -26,9 +26,9 @@ struct NcclCommunicatorOptions {
 // Whether this build found NCCL.
 [[nodiscard]] bool nccl_is_built();
 
-// `bootstrap` (over host memory) carries NCCL's identifier to all ranks, finds out who is missing when
-// NCCL fails, and lives on for splits. Collective. Throws ConfigError when NCCL was not compiled in or
-// the GPU is not there, TransportError when NCCL fails.
+// `bootstrap` (over host memory) carries NCCL's identifier to all ranks, finds out who is missing
+// when NCCL fails, and lives on for splits. Collective. Throws ConfigError when NCCL was not
+// compiled in or the GPU is not there, TransportError when NCCL fails.
 [[nodiscard]] std::unique_ptr<Communicator> make_nccl_communicator(
     std::unique_ptr<Communicator> bootstrap, NcclCommunicatorOptions options);
 

@@ -100,7 +100,8 @@ std::unique_ptr<Work> OperationQueue::start(std::function<void()> action) {
 void OperationQueue::serve() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return (!tasks_.empty() && !busy_) || (ending_ && tasks_.empty()); });
+    changed_.wait(lock,
+                  [this] { return (!tasks_.empty() && !busy_) || (ending_ && tasks_.empty()); });
     if (tasks_.empty()) {
       return;
     }

@@ -1,6 +1,6 @@
-// Runs the collectives of a communicator one after the other, in the order in which they were given:
-// blocking ones on the caller's thread where nothing is before them, all others on a thread that is
-// made when it is first needed.
+// Runs the collectives of a communicator one after the other, in the order in which they were
+// given: blocking ones on the caller's thread where nothing is before them, all others on a thread
+// that is made when it is first needed.
 #pragma once
 
 #include <condition_variable>

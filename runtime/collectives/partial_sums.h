@@ -1,5 +1,5 @@
-// What ring, recursive doubling and halving-doubling have in common: sums that travel unfinished. Those of
-// half types travel in float32, so that they are rounded once, at the end.
+// What ring, recursive doubling and halving-doubling have in common: sums that travel unfinished.
+// Those of half types travel in float32, so that they are rounded once, at the end.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,8 @@ struct Partials {
   }
 };
 
-// Calls `reduce(partials)`, which begin as this rank's contribution and end as the sum of all, and leaves
-// the finished result in the destination.
+// Calls `reduce(partials)`, which begin as this rank's contribution and end as the sum of all, and
+// leaves the finished result in the destination.
 template <typename Reduce>
 void with_partials(const Vectors& vectors, FlatScratch& scratch, Reduce reduce) {
   const Arithmetic& arithmetic = vectors.arithmetic;

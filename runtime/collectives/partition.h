@@ -6,11 +6,12 @@
 
 namespace desta::runtime {
 
-// Part i is [begin(i), end(i)); the parts follow each other and are of one size, except the last ones.
+// Part i is [begin(i), end(i)); the parts follow each other and are of one size, except the last
+// ones.
 class Partition {
  public:
-  // `count` elements of `width` bytes among the first `parts` ranks, in whole cache lines, so that no
-  // two ranks write to one line. Further ranks have empty parts.
+  // `count` elements of `width` bytes among the first `parts` ranks, in whole cache lines, so that
+  // no two ranks write to one line. Further ranks have empty parts.
   [[nodiscard]] static Partition even(std::size_t count, std::size_t parts, std::size_t width) {
     const std::size_t line = 64 / width;
     const std::size_t each = (count + parts - 1) / parts;
@@ -21,9 +22,7 @@ class Partition {
     return {each, each * parts};
   }
 
-  [[nodiscard]] std::size_t begin(std::size_t part) const {
-    return std::min(part * each_, count_);
-  }
+  [[nodiscard]] std::size_t begin(std::size_t part) const { return std::min(part * each_, count_); }
   [[nodiscard]] std::size_t end(std::size_t part) const { return begin(part + 1); }
   [[nodiscard]] std::size_t size(std::size_t part) const { return end(part) - begin(part); }
   // The size of the largest part.

@@ -1,5 +1,5 @@
-// The ranks among which an algorithm exchanges messages: all of a communicator, those of one host, or one
-// of each host. Counts what they exchange, and waits with an eye on failures.
+// The ranks among which an algorithm exchanges messages: all of a communicator, those of one host,
+// or one of each host. Counts what they exchange, and waits with an eye on failures.
 #pragma once
 
 #include <atomic>
@@ -23,8 +23,8 @@ struct TrafficCounters {
 
 class PeerGroup {
  public:
-  // Over all ranks of `links`. `members`: their ranks in the communicator, `hosts`: a number for the
-  // host of each rank of the communicator.
+  // Over all ranks of `links`. `members`: their ranks in the communicator, `hosts`: a number for
+  // the host of each rank of the communicator.
   PeerGroup(PeerLinks& links, FailureWatch& watch, TrafficCounters& traffic,
             std::vector<int> members, std::vector<int> hosts);
 

@@ -1,5 +1,5 @@
-// Messages between the ranks of a group: all that the algorithms of this folder know of a network. They
-// are written, and tested, against this interface; mpi_links.h is the one over MPI.
+// Messages between the ranks of a group: all that the algorithms of this folder know of a network.
+// They are written, and tested, against this interface; mpi_links.h is the one over MPI.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +31,9 @@ class LinkBroken : public TransportError {
 
 class PeerLinks {
  public:
-  // One message under way. Destroying it takes back a receive of which nothing has come. What has begun,
-  // and a send, cannot be taken back: its bytes must stay where they are until the links end.
+  // One message under way. Destroying it takes back a receive of which nothing has come. What has
+  // begun, and a send, cannot be taken back: its bytes must stay where they are until the links
+  // end.
   class Transfer {
    public:
     virtual ~Transfer() = default;

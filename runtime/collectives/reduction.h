@@ -1,7 +1,7 @@
-// The arithmetic of a reduction: the contributions of all ranks to one segment become one. Always from
-// the first contribution upwards, so the bits depend on nothing else, the processor's vector
-// instructions included. float16 and bfloat16 are added in float32 and rounded once, to nearest even;
-// integers wrap around; the average of integers rounds towards zero; a maximum or minimum
+// The arithmetic of a reduction: the contributions of all ranks to one segment become one. Always
+// from the first contribution upwards, so the bits depend on nothing else, the processor's vector
+// instructions included. float16 and bfloat16 are added in float32 and rounded once, to nearest
+// even; integers wrap around; the average of integers rounds towards zero; a maximum or minimum
 // with a NaN in it is a NaN.
 #pragma once
 
@@ -26,8 +26,8 @@ struct Arithmetic {
   int divisor = 1;  // the sum is divided by it before it is rounded
 };
 
-// One reduction, as the loops see it. Contributions and results are buffers of `count` elements of any
-// alignment; a result may be one of the contributions, but they never overlap in part.
+// One reduction, as the loops see it. Contributions and results are buffers of `count` elements of
+// any alignment; a result may be one of the contributions, but they never overlap in part.
 struct ReduceTask {
   const void* const* contributions = nullptr;
   std::size_t contribution_count = 0;

@@ -8,7 +8,8 @@
 namespace desta::runtime {
 
 const ReductionKernels* avx512_reduction_kernels() {
-  const bool can = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0;
+  const bool can =
+      __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0;
   return can ? &kKernels : nullptr;
 }
 

@@ -1,7 +1,7 @@
-// The loops of reduction.h, compiled once for each set of vector instructions (reduction_avx512.cpp,
-// reduction_avx2.cpp, reduction_plain.cpp). Every name is local to the file that includes this one, and
-// no inline function of a library is used: the linker could take a copy with instructions that
-// another processor lacks.
+// The loops of reduction.h, compiled once for each set of vector instructions
+// (reduction_avx512.cpp, reduction_avx2.cpp, reduction_plain.cpp). Every name is local to the file
+// that includes this one, and no inline function of a library is used: the linker could take a copy
+// with instructions that another processor lacks.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,9 @@ inline T widen(T value) {
   return value;
 }
 
-inline float widen(BFloat16 value) { return as_float(static_cast<std::uint32_t>(value.bits) << 16); }
+inline float widen(BFloat16 value) {
+  return as_float(static_cast<std::uint32_t>(value.bits) << 16);
+}
 
 inline float widen(Float16 value) {
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
@@ -142,9 +144,8 @@ inline void stream(void* to, const void* from, std::size_t bytes) {
       _mm512_stream_si512(reinterpret_cast<__m512i*>(out + at), _mm512_loadu_si512(in + at));
 #elif defined(__AVX2__)
       for (std::size_t part = 0; part < 64; part += 32) {
-        _mm256_stream_si256(
-            reinterpret_cast<__m256i*>(out + at + part),
-            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + at + part)));
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(out + at + part),
+                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + at + part)));
       }
 #else
       for (std::size_t part = 0; part < 64; part += 16) {

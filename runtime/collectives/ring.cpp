@@ -9,7 +9,8 @@
 namespace desta::runtime {
 namespace {
 
-// A segment travels in chunks of this size, so that one is added and passed on while the next one comes.
+// A segment travels in chunks of this size, so that one is added and passed on while the next one
+// comes.
 constexpr std::size_t kChunk = std::size_t{256} << 10;
 
 class Ring {
@@ -90,7 +91,8 @@ class Ring {
     }
   }
 
-  // For each chunk of each of the n - 1 steps: `post` its receive one ahead, `take` it when it is there.
+  // For each chunk of each of the n - 1 steps: `post` its receive one ahead, `take` it when it is
+  // there.
   template <typename Post, typename Take>
   void walk(Post post, Take take) {
     const std::size_t all = (ranks_ - 1) * chunks_;

@@ -1,8 +1,8 @@
 // Memory that processes of one host share.
 //
-// Nothing is left behind by a process that is killed: a segment's name in /dev/shm is removed as soon
-// as it is made, and others open it as /proc/<process>/fd/<number>, which Linux allows to processes
-// of the same user. The kernel frees the pages with the last mapping.
+// Nothing is left behind by a process that is killed: a segment's name in /dev/shm is removed as
+// soon as it is made, and others open it as /proc/<process>/fd/<number>, which Linux allows to
+// processes of the same user. The kernel frees the pages with the last mapping.
 #pragma once
 
 #include <cstddef>
@@ -41,8 +41,8 @@ class SharedSegment {
   // `bytes` (at least one) of zeros, page aligned, their pages taken at once: a full /dev/shm is an
   // error here and not a SIGBUS later. Throws SharedMemoryFull, InternalError for any other reason.
   [[nodiscard]] static SharedSegment create(std::size_t bytes);
-  // Nothing when it cannot be seen from here: its process is gone, has closed it, or lives in another
-  // container or under another user.
+  // Nothing when it cannot be seen from here: its process is gone, has closed it, or lives in
+  // another container or under another user.
   [[nodiscard]] static std::optional<SharedSegment> open(const Address& address, Access access);
 
   // Valid for others as long as this object, or the one it was moved to, lives and is not closed.

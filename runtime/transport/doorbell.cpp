@@ -1,19 +1,18 @@
 #include "runtime/transport/doorbell.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <random>
+#include <new>
+#include <utility>
 
 #include "runtime/core/error.h"
 #include "runtime/core/wire.h"
@@ -25,23 +24,18 @@ namespace {
 // no other ring is needed.
 constexpr std::chrono::microseconds kRingAgainAfter{50};
 
-// The segment of one rank.
-struct Segment {
-  std::uint64_t cookie;
-  std::atomic<std::uint32_t> awake;
-};
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
 // What each rank tells the others.
 struct Card {
-  std::string segment;
-  std::uint64_t cookie = 0;
+  bool shares = false;  // there is a segment
+  SharedSegment::Address segment;
   std::uint16_t port = 0;
   std::vector<std::uint32_t> addresses;  // IPv4 with its mask, in network byte order, in turn
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(segment, cookie, port, addresses);
+    archive(shares, segment, port, addresses);
   }
 };
 
@@ -97,50 +91,16 @@ void drain(int handle) {
 
 }  // namespace
 
-Doorbell::Word* Doorbell::create_segment(const std::string& name) {
-  const int file = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-  if (file < 0) {
-    return nullptr;
-  }
-  void* memory = MAP_FAILED;
-  if (ftruncate(file, sizeof(Segment)) == 0) {
-    memory = mmap(nullptr, sizeof(Segment), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  }
-  close(file);
-  return memory == MAP_FAILED ? nullptr : &(new (memory) Segment{})->awake;
-}
-
-Doorbell::Word* Doorbell::open_segment(const std::string& name, std::uint64_t cookie) {
-  const int file = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0600);
-  if (file < 0) {
-    return nullptr;
-  }
-  void* memory = mmap(nullptr, sizeof(Segment), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  close(file);
-  if (memory == MAP_FAILED) {
-    return nullptr;
-  }
-  auto* segment = static_cast<Segment*>(memory);
-  if (segment->cookie != cookie) {
-    munmap(memory, sizeof(Segment));
-    return nullptr;
-  }
-  return &segment->awake;
-}
-
 Doorbell::Doorbell(const MpiEnvironment& environment) : rank_(environment.rank()) {
   Card mine;
-  std::random_device device;
-  mine.cookie = (static_cast<std::uint64_t>(device()) << 32) | device();
-  mine.segment = fmt::format("/desta-{}-{:x}", getpid(), mine.cookie);
-  mine_ = create_segment(mine.segment);
-  const bool shared = mine_ != nullptr;
-  if (shared) {
-    reinterpret_cast<Segment*>(reinterpret_cast<char*>(mine_) - offsetof(Segment, awake))->cookie =
-        mine.cookie;
-  } else {
-    static_assert(sizeof(Word) == 4);
-    mine_ = new Word(0);  // nobody sees it: everybody rings
+  try {
+    segments_.push_back(SharedSegment::create(sizeof(Word)));
+    mine.shares = true;
+    mine.segment = segments_.back().address();
+    mine_ = new (segments_.back().memory().get()) Word(0);
+  } catch (const InternalError&) {
+    own_ = std::make_unique<Word>(0);  // nobody sees it: everybody rings
+    mine_ = own_.get();
   }
   socket_ = bind_socket(environment.local_size() == environment.size(), mine.port);
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -152,31 +112,24 @@ Doorbell::Doorbell(const MpiEnvironment& environment) : rank_(environment.rank()
     peer->address.sin_family = AF_INET;
     peer->address.sin_port = card.port;
     if (static_cast<int>(rank) != rank_) {
-      peer->awake = open_segment(card.segment, card.cookie);
+      auto segment = card.shares ? SharedSegment::open(card.segment, SharedSegment::Access::kWrite)
+                                 : std::nullopt;
+      if (segment.has_value()) {
+        peer->awake = std::launder(reinterpret_cast<Word*>(segment->memory().get()));
+        segments_.push_back(std::move(*segment));
+      }
       peer->address.sin_addr.s_addr = peer->awake != nullptr
                                           ? htonl(INADDR_LOOPBACK)
                                           : reachable_address(mine.addresses, card.addresses);
     }
   }
   (void)environment.all_gather("");  // all have opened what they can
-  if (shared) {
-    shm_unlink(mine.segment.c_str());
-  } else {
-    shared_ = false;
+  for (SharedSegment& segment : segments_) {
+    segment.close();
   }
 }
 
 Doorbell::~Doorbell() {
-  for (const auto& peer : peers_) {
-    if (peer->awake != nullptr) {
-      munmap(reinterpret_cast<char*>(peer->awake) - offsetof(Segment, awake), sizeof(Segment));
-    }
-  }
-  if (shared_) {
-    munmap(reinterpret_cast<char*>(mine_) - offsetof(Segment, awake), sizeof(Segment));
-  } else {
-    delete mine_;
-  }
   close(socket_);
   close(wake_);
 }
@@ -191,10 +144,8 @@ void Doorbell::ring(int rank) {
     }
   } else {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    const auto nanoseconds =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-    if (nanoseconds - peer.last_ring.load() <
-        std::chrono::nanoseconds(kRingAgainAfter).count()) {
+    const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+    if (nanoseconds - peer.last_ring.load() < std::chrono::nanoseconds(kRingAgainAfter).count()) {
       return;
     }
     peer.last_ring = nanoseconds;

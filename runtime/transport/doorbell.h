@@ -1,5 +1,5 @@
-// How the ranks of a job wake each other. MPI has no way to sleep until a message comes: a rank that
-// waits long says so, sleeps on a socket, and whoever sends it a message rings there.
+// How the ranks of a job wake each other. MPI has no way to sleep until a message comes: a rank
+// that waits long says so, sleeps on a socket, and whoever sends it a message rings there.
 //
 // Ranks of one host see in shared memory whether another sleeps, and ring only then; to ranks of
 // other hosts a message is followed by a ring unless they were rung just now. A ring is a datagram
@@ -13,17 +13,17 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "runtime/core/shared_segment.h"
 #include "runtime/transport/mpi_environment.h"
 
 namespace desta::runtime {
 
 class Doorbell {
  public:
-  // A sleeper wakes by itself after this, to look for what no ring has told: 200 looks a second cost
-  // 0.1 % of a core.
+  // A sleeper wakes by itself after this, to look for what no ring has told: 200 looks a second
+  // cost 0.1 % of a core.
   static constexpr std::chrono::milliseconds kLongestSleep{5};
 
   // Collective over all ranks. The environment must outlive it.
@@ -50,14 +50,12 @@ class Doorbell {
     std::atomic<std::int64_t> last_ring = 0;  // nanoseconds
   };
 
-  [[nodiscard]] Word* create_segment(const std::string& name);
-  [[nodiscard]] static Word* open_segment(const std::string& name, std::uint64_t cookie);
-
   int rank_;
   int socket_ = -1;
   int wake_ = -1;
   Word* mine_ = nullptr;
-  bool shared_ = true;  // others of this host see it
+  std::unique_ptr<Word> own_;            // where it is when it cannot be shared
+  std::vector<SharedSegment> segments_;  // this rank's and those of its host that it sees
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 

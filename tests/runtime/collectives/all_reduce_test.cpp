@@ -25,7 +25,8 @@ void check(Communicator& communicator, std::size_t count, DType dtype, ReduceOp 
            Memory memory = Memory::kOwn) {
   const int rank = communicator.rank();
   const std::size_t bytes = count * size_of(dtype);
-  const bool allocates = memory == Memory::kAllocated || (memory == Memory::kMixed && rank % 2 == 1);
+  const bool allocates =
+      memory == Memory::kAllocated || (memory == Memory::kMixed && rank % 2 == 1);
   const std::size_t skip = memory == Memory::kUnaligned ? 1 : 0;
   std::vector<std::byte> own(2 * (bytes + 2), std::byte{0xee});
   SharedBuffer shared;
@@ -126,8 +127,8 @@ TEST_P(AllReduce, SharedMemoryIsExactWhereverTheBuffersLie) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, AllReduce, ::testing::Range(1, 10));
 
-// Numbers of very different size and some NaNs with payloads of their own, so that another order of sums
-// shows in the bits.
+// Numbers of very different size and some NaNs with payloads of their own, so that another order of
+// sums shows in the bits.
 std::vector<float> telling_numbers(int rank, std::size_t count) {
   Random random(mix_seed(11, static_cast<std::uint64_t>(rank)));
   std::vector<float> numbers(count);
@@ -213,14 +214,15 @@ TEST(AllReduceBits, WhatAutoMayChooseGivesTheDefaultsBits) {
 // A half that is rounded after each addition would stay at 256 (bfloat16), at 2048 (float16).
 TEST(AllReduceBits, HalvesAreAddedInFloat32ByEveryAlgorithm) {
   for (const std::string& algorithm : algorithms_for("aaa")) {
-    run_ranks({.count = 3, .hosts = "aaa", .algorithm = algorithm}, [&](Communicator& communicator) {
-      std::uint16_t brain = communicator.rank() == 0 ? 0x4380 : 0x3f80;  // 256 + 1 + 1
-      communicator.all_reduce(&brain, 1, DType::kBFloat16, ReduceOp::kSum);
-      EXPECT_EQ(brain, 0x4381) << algorithm;
-      std::uint16_t half = communicator.rank() == 0 ? 0x6800 : 0x3c00;  // 2048 + 1 + 1
-      communicator.all_reduce(&half, 1, DType::kFloat16, ReduceOp::kSum);
-      EXPECT_EQ(half, 0x6801) << algorithm;
-    });
+    run_ranks({.count = 3, .hosts = "aaa", .algorithm = algorithm},
+              [&](Communicator& communicator) {
+                std::uint16_t brain = communicator.rank() == 0 ? 0x4380 : 0x3f80;  // 256 + 1 + 1
+                communicator.all_reduce(&brain, 1, DType::kBFloat16, ReduceOp::kSum);
+                EXPECT_EQ(brain, 0x4381) << algorithm;
+                std::uint16_t half = communicator.rank() == 0 ? 0x6800 : 0x3c00;  // 2048 + 1 + 1
+                communicator.all_reduce(&half, 1, DType::kFloat16, ReduceOp::kSum);
+                EXPECT_EQ(half, 0x6801) << algorithm;
+              });
   }
 }
 
@@ -263,7 +265,8 @@ TEST(AllReduceTraffic, EachHostSendsTheLeastThatItMust) {
   for (const std::string hosts : {"aabb", "aabbcc", "aaabbb"}) {
     const auto ranks = static_cast<int>(hosts.size());
     const std::size_t host_count = hosts.back() == 'c' ? 3 : 2;
-    constexpr std::size_t kBytes = 48 * 16 * 1024;  // divides by 2, 3 hosts and leaders in whole lines
+    constexpr std::size_t kBytes =
+        48 * 16 * 1024;  // divides by 2, 3 hosts and leaders in whole lines
     for (const std::string algorithm : {"direct", "ring", "halving-doubling"}) {
       if (host_count == 3 && algorithm == "halving-doubling") {
         continue;  // folding costs it more
@@ -272,7 +275,8 @@ TEST(AllReduceTraffic, EachHostSendsTheLeastThatItMust) {
       run_ranks({.count = ranks, .hosts = hosts, .algorithm = "hierarchical+" + algorithm},
                 [&](Communicator& communicator) {
                   std::vector<float> data(kBytes / sizeof(float), 1.0F);
-                  communicator.all_reduce(data.data(), data.size(), DType::kFloat32, ReduceOp::kSum);
+                  communicator.all_reduce(data.data(), data.size(), DType::kFloat32,
+                                          ReduceOp::kSum);
                   left[static_cast<std::size_t>(communicator.rank())] =
                       communicator.traffic().between_hosts;
                 });

@@ -33,19 +33,23 @@ TEST(ChoiceTable, IsReadAsItIsWritten) {
   EXPECT_EQ(name_of(table.at(std::size_t{1} << 40), kTwoHosts), "hierarchical+ring");
   EXPECT_EQ(ChoiceTable::parse("ring", kApart).text(kApart), "ring");
   EXPECT_EQ(ChoiceTable::parse("hierarchical", kTwoHosts).text(kTwoHosts), "hierarchical+direct");
-  EXPECT_EQ(ChoiceTable({{10, {false, Flat::kRing}}, {SIZE_MAX, {false, Flat::kRing}}}).text(kApart),
-            "ring");
+  EXPECT_EQ(
+      ChoiceTable({{10, {false, Flat::kRing}}, {SIZE_MAX, {false, Flat::kRing}}}).text(kApart),
+      "ring");
 }
 
 TEST(ChoiceTable, SaysWhatIsWrongWithIt) {
-  EXPECT_EQ(message_of([] { (void)ChoiceTable::parse("rink", kApart); }),
-            "no collective algorithm 'rink' for ranks on n1 x 1, n2 x 1, n3 x 1; choose auto, fastest, "
-            "or of direct, ring, recursive-doubling, halving-doubling, open-mpi");
-  EXPECT_NE(message_of([] { (void)ChoiceTable::parse("shared-memory", kTwoHosts); })
-                .find("no collective algorithm 'shared-memory'"),
+  EXPECT_EQ(
+      message_of([] { (void)ChoiceTable::parse("rink", kApart); }),
+      "no collective algorithm 'rink' for ranks on n1 x 1, n2 x 1, n3 x 1; choose auto, fastest, "
+      "or of direct, ring, recursive-doubling, halving-doubling, open-mpi");
+  EXPECT_NE(message_of([] {
+              (void)ChoiceTable::parse("shared-memory", kTwoHosts);
+            }).find("no collective algorithm 'shared-memory'"),
             std::string::npos);
-  EXPECT_NE(message_of([] { (void)ChoiceTable::parse("x:ring,direct", kApart); })
-                .find("'x' in the collective algorithms"),
+  EXPECT_NE(message_of([] {
+              (void)ChoiceTable::parse("x:ring,direct", kApart);
+            }).find("'x' in the collective algorithms"),
             std::string::npos);
   for (const char* text : {"4096:ring", "ring,direct", "8:ring,4:direct,ring", ",ring"}) {
     EXPECT_NE(message_of([&] { (void)ChoiceTable::parse(text, kApart); }), "nothing was thrown")
@@ -68,7 +72,8 @@ TEST(ChoiceTable, AutoHasOnlyWhatGivesTheSameBits) {
 }
 
 TEST(ChoiceTable, IsMeasuredOnceAndKeptForItsHosts) {
-  const auto folder = std::filesystem::temp_directory_path() / fmt::format("desta-choice-{}", getpid());
+  const auto folder =
+      std::filesystem::temp_directory_path() / fmt::format("desta-choice-{}", getpid());
   std::filesystem::remove_all(folder);
   const auto run = [&] {
     auto links = make_thread_links(2);
@@ -100,7 +105,8 @@ TEST(ChoiceTable, IsMeasuredOnceAndKeptForItsHosts) {
     return text.str();
   };
   const std::string measured = run();
-  EXPECT_NE(text_of_file().find("\"auto: n1 x 1, n2 x 1\": \"" + measured + "\""), std::string::npos)
+  EXPECT_NE(text_of_file().find("\"auto: n1 x 1, n2 x 1\": \"" + measured + "\""),
+            std::string::npos)
       << text_of_file();
   // What the file says is what is run.
   std::ofstream(folder / "sub" / "collectives.json")

@@ -1,7 +1,8 @@
 // A job under mpirun of which one rank ends or stops in the middle of a collective:
 //   doomed_rank KILL|STOP COLLECTIVE ALGORITHM HOSTS
-// All ranks repeat the collective; after a while rank 1 sends itself the signal. Each other rank prints
-// "rank R after MS ms: MESSAGE", where MS counts from the signal, which rank 1 writes down for them.
+// All ranks repeat the collective; after a while rank 1 sends itself the signal. Each other rank
+// prints "rank R after MS ms: MESSAGE", where MS counts from the signal, which rank 1 writes down
+// for them.
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/mman.h>

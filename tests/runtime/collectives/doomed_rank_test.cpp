@@ -20,14 +20,15 @@ struct Fate {
 
 // Every rank but rank 1 must name it within the time set (800 ms), and a little for a busy machine.
 void expect_all_name_rank_1(const Fate& fate) {
-  SCOPED_TRACE(fmt::format("{} in {} by {} on {} hosts", fate.signal, fate.collective, fate.algorithm,
-                           fate.hosts));
+  SCOPED_TRACE(fmt::format("{} in {} by {} on {} hosts", fate.signal, fate.collective,
+                           fate.algorithm, fate.hosts));
   // mpirun is not to end the job for the others. Messages go over TCP, as between hosts.
   const auto finished = tests::run_command(
-      fmt::format("{} --oversubscribe --enable-recovery --mca btl tcp,self --mca btl_tcp_if_include lo "
-                  "-n {} {} {} {} {} {}",
-                  DESTA_MPIEXEC, kRanks, DESTA_DOOMED_RANK, fate.signal, fate.collective,
-                  fate.algorithm, fate.hosts),
+      fmt::format(
+          "{} --oversubscribe --enable-recovery --mca btl tcp,self --mca btl_tcp_if_include lo "
+          "-n {} {} {} {} {} {}",
+          DESTA_MPIEXEC, kRanks, DESTA_DOOMED_RANK, fate.signal, fate.collective, fate.algorithm,
+          fate.hosts),
       20);
   for (int rank = 0; rank < kRanks; ++rank) {
     if (rank == 1) {
@@ -36,22 +37,23 @@ void expect_all_name_rank_1(const Fate& fate) {
     std::smatch found;
     const std::regex line(fmt::format("rank {} after (-?[0-9]+) ms: ([^\n]*)", rank));
     ASSERT_TRUE(std::regex_search(finished.output, found, line))
-        << "rank " << rank << " said nothing:\n" << finished.output;
+        << "rank " << rank << " said nothing:\n"
+        << finished.output;
     EXPECT_NE(found[2].str().find("rank 1 (host"), std::string::npos) << found[2];
     EXPECT_LT(std::stoi(found[1]), 5000) << found[0];
   }
 }
 
 TEST(DoomedRank, KilledInAnyCollectiveIsNamedByAll) {
-  for (const char* collective : {"all-reduce", "small-all-reduce", "reduce-scatter", "all-gather",
-                                 "broadcast", "barrier"}) {
+  for (const char* collective :
+       {"all-reduce", "small-all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"}) {
     expect_all_name_rank_1({"KILL", collective, "auto", 1});
   }
 }
 
 TEST(DoomedRank, StoppedInAnyCollectiveIsNamedByAll) {
-  for (const char* collective : {"all-reduce", "small-all-reduce", "reduce-scatter", "all-gather",
-                                 "broadcast", "barrier"}) {
+  for (const char* collective :
+       {"all-reduce", "small-all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"}) {
     expect_all_name_rank_1({"STOP", collective, "auto", 1});
   }
 }

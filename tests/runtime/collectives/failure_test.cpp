@@ -71,17 +71,18 @@ TEST(MissingRank, IsNamedOnEveryOtherInEveryCollective) {
 
 TEST(MissingRank, IsNamedByRanksThatWaitForOthers) {
   for (const std::string algorithm : {"ring", "recursive-doubling", "halving-doubling"}) {
-    run_ranks({.count = 5, .algorithm = algorithm, .timeout = 300ms}, [](Communicator& communicator) {
-      if (communicator.rank() == 3) {
-        std::this_thread::sleep_for(600ms);
-        return;
-      }
-      std::vector<float> data(1000);
-      EXPECT_NE(thrown_by([&] {
-                  communicator.all_reduce(data.data(), 1000, DType::kFloat32, ReduceOp::kSum);
-                }).find("rank 3 (host a) did not answer"),
-                std::string::npos);
-    });
+    run_ranks(
+        {.count = 5, .algorithm = algorithm, .timeout = 300ms}, [](Communicator& communicator) {
+          if (communicator.rank() == 3) {
+            std::this_thread::sleep_for(600ms);
+            return;
+          }
+          std::vector<float> data(1000);
+          EXPECT_NE(thrown_by([&] {
+                      communicator.all_reduce(data.data(), 1000, DType::kFloat32, ReduceOp::kSum);
+                    }).find("rank 3 (host a) did not answer"),
+                    std::string::npos);
+        });
   }
 }
 
@@ -136,17 +137,19 @@ TEST(Messages, NameTheirPeerAndLeaveTheCommunicatorAsItIs) {
   run_ranks({.count = 2, .timeout = 300ms}, [](Communicator& communicator) {
     if (communicator.rank() == 0) {
       int value = 0;
-      EXPECT_EQ(thrown_by([&] { communicator.receive(&value, sizeof(value), 1, 4); }),
-                "receive of 4 bytes from rank 1 (tag 4): rank 1 (host a) did not send within 0.3 s; is "
-                "it still alive?");
+      EXPECT_EQ(
+          thrown_by([&] { communicator.receive(&value, sizeof(value), 1, 4); }),
+          "receive of 4 bytes from rank 1 (tag 4): rank 1 (host a) did not send within 0.3 s; is "
+          "it still alive?");
       EXPECT_EQ(thrown_by([&] { communicator.receive(&value, sizeof(value), 7, 4); }),
                 "there is no rank 7: this communicator has 2");
       communicator.send("late", 5, 1, 5);
     } else {
       char text[8];
       std::this_thread::sleep_for(100ms);
-      EXPECT_NE(thrown_by([&] { communicator.receive(text, 8, 0, 5); }).find("has 5 bytes, not the 8"),
-                std::string::npos);
+      EXPECT_NE(
+          thrown_by([&] { communicator.receive(text, 8, 0, 5); }).find("has 5 bytes, not the 8"),
+          std::string::npos);
     }
     communicator.barrier();
   });

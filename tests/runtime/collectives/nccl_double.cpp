@@ -50,9 +50,9 @@ ncclResult_t finalize(ncclComm_t comm) {
 }
 
 ncclResult_t destroy(ncclComm_t comm) {
-  current->demand(current->comms.contains(comm) &&
-                      current->comms[comm].state == NcclDouble::State::kFinalized,
-                  "destroying a communicator that is not finalised");
+  current->demand(
+      current->comms.contains(comm) && current->comms[comm].state == NcclDouble::State::kFinalized,
+      "destroying a communicator that is not finalised");
   current->demand(current->comms[comm].registered.empty(), "destroying with memory registered");
   current->comms.erase(comm);
   return ncclSuccess;
@@ -67,8 +67,9 @@ ncclResult_t comm_register(const ncclComm_t comm, void* data, size_t /*bytes*/, 
 }
 
 ncclResult_t comm_deregister(const ncclComm_t comm, void* handle) {
-  current->demand(current->comms.contains(comm) && current->comms[comm].registered.erase(handle) == 1,
-                  "deregistering what is not registered");
+  current->demand(
+      current->comms.contains(comm) && current->comms[comm].registered.erase(handle) == 1,
+      "deregistering what is not registered");
   return ncclSuccess;
 }
 
@@ -160,12 +161,12 @@ cudaError_t event_query(cudaEvent_t event) {
   current->demand(current->events.contains(event) && current->events[event] != nullptr,
                   "asking for an event that is not recorded");
   return current->hangs || current->asynchronous_error != ncclSuccess ? cudaErrorNotReady
-                                                                       : cudaSuccess;
+                                                                      : cudaSuccess;
 }
 cudaError_t memory_set(void* data, int value, size_t bytes) {
-  current->demand(current->memory.contains(data) && value == 0 &&
-                      bytes <= current->memory[data].size(),
-                  "clearing memory that is not there");
+  current->demand(
+      current->memory.contains(data) && value == 0 && bytes <= current->memory[data].size(),
+      "clearing memory that is not there");
   return cudaSuccess;
 }
 
@@ -210,14 +211,15 @@ void NcclDouble::demand(bool holds, const std::string& otherwise) {
   }
 }
 
-// An operation outside of a group: one at a time, each behind the kernels that made its buffers, all of a
-// communicator on one stream.
+// An operation outside of a group: one at a time, each behind the kernels that made its buffers,
+// all of a communicator on one stream.
 ncclResult_t NcclDouble::enqueue(const std::string& what, ncclComm_t comm, cudaStream_t stream) {
   demand(comms.contains(comm), what + " on a communicator that is gone");
   demand(comms[comm].state == State::kReady, what + " before the communicator is ready");
   demand(streams.contains(stream), what + " on a stream that is gone");
   demand(streams[stream].waits_for_default, what + " not behind the kernels of the default stream");
-  demand(comms[comm].stream == nullptr || comms[comm].stream == stream, what + " on another stream");
+  demand(comms[comm].stream == nullptr || comms[comm].stream == stream,
+         what + " on another stream");
   for (const auto& [other, state] : comms) {
     demand(other == comm || state.stream != stream, what + " on another communicator's stream");
   }

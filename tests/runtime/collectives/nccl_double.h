@@ -1,5 +1,6 @@
-// Stands in for NCCL and CUDA where there is no GPU: it moves nothing, but writes down what it is asked, and
-// every call that NCCL's documentation forbids. Each thread is a rank with a double of its own.
+// Stands in for NCCL and CUDA where there is no GPU: it moves nothing, but writes down what it is
+// asked, and every call that NCCL's documentation forbids. Each thread is a rank with a double of
+// its own.
 #pragma once
 
 #include <map>

@@ -36,8 +36,10 @@ TEST(Nccl, EachOperationIsOneCallBehindTheDefaultStream) {
     communicator.reduce_scatter(data, data, 2, DType::kBFloat16, ReduceOp::kAverage);
     communicator.all_gather(data, data, 3, DType::kInt64);
     communicator.broadcast(data, 7, DType::kUInt8, 1);
-    const auto first = communicator.all_reduce_async(data, data, 1, DType::kFloat16, ReduceOp::kMax);
-    const auto second = communicator.all_reduce_async(data, data, 2, DType::kFloat16, ReduceOp::kMin);
+    const auto first =
+        communicator.all_reduce_async(data, data, 1, DType::kFloat16, ReduceOp::kMax);
+    const auto second =
+        communicator.all_reduce_async(data, data, 2, DType::kFloat16, ReduceOp::kMin);
     second->wait();
     EXPECT_TRUE(first->done());
     communicator.barrier();
@@ -49,7 +51,8 @@ TEST(Nccl, EachOperationIsOneCallBehindTheDefaultStream) {
               (Strings{"all_reduce 5", "reduce_scatter 2", "all_gather 3", "broadcast 7",
                        "all_reduce 1", "all_reduce 2", fmt::format("send 4 to {}", other),
                        fmt::format("receive 4 from {}", other)}));
-    EXPECT_EQ(communicator.traffic().sent, 20U + 4 + 24 + (communicator.rank() == 1 ? 7U : 0U) + 2 + 4 + 4);
+    EXPECT_EQ(communicator.traffic().sent,
+              20U + 4 + 24 + (communicator.rank() == 1 ? 7U : 0U) + 2 + 4 + 4);
     EXPECT_EQ(thrown_by([&] { communicator.send(data, 4, communicator.rank(), 0); }),
               fmt::format("rank {} cannot send to itself over NCCL", communicator.rank()));
   });
@@ -104,8 +107,8 @@ TEST(Nccl, AnOperationThatNeverEndsIsAborted) {
       [](Communicator& communicator, NcclDouble& nccl) {
         nccl.hangs = true;
         float data[4] = {};
-        const std::string message = thrown_by(
-            [&] { communicator.all_reduce(data, 4, DType::kFloat32, ReduceOp::kSum); });
+        const std::string message =
+            thrown_by([&] { communicator.all_reduce(data, 4, DType::kFloat32, ReduceOp::kSum); });
         EXPECT_NE(message.find("all-reduce of 4 float32: not finished within 0.5 s"),
                   std::string::npos)
             << message;
@@ -131,8 +134,9 @@ TEST(Nccl, ARankThatIsMissingAfterAnErrorIsNamed) {
     EXPECT_NE(message.find("rank 1 (host a) did not answer"), std::string::npos) << message;
     EXPECT_EQ(nccl.aborted, 3);
     EXPECT_EQ(nccl.violations, Strings());
-    EXPECT_NE(thrown_by([&] { communicator->all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum); })
-                  .find("aborted"),
+    EXPECT_NE(thrown_by([&] {
+                communicator->all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum);
+              }).find("aborted"),
               std::string::npos);
   });
 }

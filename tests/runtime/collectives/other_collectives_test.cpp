@@ -56,7 +56,8 @@ TEST_P(Collectives, ReduceScatterGivesEachRankItsSegment) {
           Bytes apart(communicator, count * width + 1, allocated);
           for (const bool in_place : {false, true}) {
             for (std::size_t i = 0; i < ranks * count; ++i) {
-              store(source.data(), i, dtype, number_at(i, communicator.rank(), communicator.size()));
+              store(source.data(), i, dtype,
+                    number_at(i, communicator.rank(), communicator.size()));
             }
             std::byte* const result = in_place ? source.data() + own * count * width : apart.data();
             communicator.reduce_scatter(source.data(), result, count, dtype, ReduceOp::kAverage);
@@ -123,8 +124,7 @@ TEST_P(Collectives, BroadcastReachesEveryRankFromEveryRoot) {
           Bytes data(communicator, 4 * count + 4, allocated);
           const bool is_root = communicator.rank() == root;
           for (std::size_t i = 0; i < count; ++i) {
-            store(data.data(), i, DType::kInt32,
-                  is_root ? static_cast<int>(i) + root : -1);
+            store(data.data(), i, DType::kInt32, is_root ? static_cast<int>(i) + root : -1);
           }
           communicator.broadcast(data.data(), count, DType::kInt32, root);
           std::size_t wrong = 0;
@@ -177,9 +177,9 @@ TEST_P(Collectives, AnyOrderOfCollectivesIsKeptApart) {
           EXPECT_EQ(data[2], static_cast<float>(round * communicator.size()));
           break;
         case 3:
-          communicator.reduce_scatter(data, data + static_cast<std::size_t>(communicator.rank()) *
-                                                      (count / ranks),
-                                      count / ranks, DType::kFloat32, ReduceOp::kMax);
+          communicator.reduce_scatter(
+              data, data + static_cast<std::size_t>(communicator.rank()) * (count / ranks),
+              count / ranks, DType::kFloat32, ReduceOp::kMax);
           break;
         case 4:
           communicator.all_gather(
@@ -246,8 +246,8 @@ TEST(WorkUnderWay, ThreadsOfARankShareOneCommunicatorAndUseManyAtOnce) {
         }
       });
     }
-    // On one of them: started here, one after the other, waited for by threads in any order, while messages
-    // pass as well.
+    // On one of them: started here, one after the other, waited for by threads in any order, while
+    // messages pass as well.
     std::vector<std::vector<std::int64_t>> data(16, std::vector<std::int64_t>(9000, 2));
     std::vector<std::unique_ptr<Work>> works;
     for (auto& numbers : data) {

@@ -62,8 +62,8 @@ int load(const void* data, std::size_t i, DType dtype) {
     case DType::kFloat16:
       return number_of(get<std::uint16_t>(data, i));
     case DType::kBFloat16:
-      return static_cast<int>(std::bit_cast<float>(
-          static_cast<std::uint32_t>(get<std::uint16_t>(data, i)) << 16));
+      return static_cast<int>(
+          std::bit_cast<float>(static_cast<std::uint32_t>(get<std::uint16_t>(data, i)) << 16));
     case DType::kFloat64:
       return static_cast<int>(get<double>(data, i));
     case DType::kInt32:

@@ -63,8 +63,8 @@ inline std::string thrown_by(const std::function<void()>& action) {
   return "nothing was thrown";
 }
 
-// Small whole numbers, which every type holds exactly; their sums stay below 256, where bfloat16 ends.
-// Each is a multiple of the number of ranks, so that the average is whole, too.
+// Small whole numbers, which every type holds exactly; their sums stay below 256, where bfloat16
+// ends. Each is a multiple of the number of ranks, so that the average is whole, too.
 inline int number_at(std::size_t i, int rank, int ranks) {
   return ranks * static_cast<int>((i + 2 * static_cast<std::size_t>(rank)) % 3);
 }
