@@ -133,6 +133,7 @@ Coordinator::StepOutcome Coordinator::train_step(std::int64_t step) {
   std::int64_t tokens = 0;
   double gradient_norm = 0;
   double learning_rate = 0;
+  double exposed = 0;
   nlohmann::ordered_json busy = nlohmann::ordered_json::array();
   for (const auto& report : runtime::get_all(futures)) {
     outcome.loss += report.total.loss;
@@ -143,6 +144,7 @@ Coordinator::StepOutcome Coordinator::train_step(std::int64_t step) {
     tokens += report.total.tokens;
     gradient_norm = report.total.gradient_norm;
     learning_rate = report.total.learning_rate;
+    exposed = std::max(exposed, report.total.exposed_seconds);
     busy.push_back(report.busy);
   }
   nlohmann::ordered_json line = {{"step", step + 1},
@@ -152,6 +154,9 @@ Coordinator::StepOutcome Coordinator::train_step(std::int64_t step) {
                                  {"response_tokens", tokens},
                                  {"seconds", seconds},
                                  {"busy", busy}};
+  if (trainers_.size() > 1) {
+    line["exposed_seconds"] = exposed;
+  }
   if (outcome.skipped) {
     line["skipped"] = true;
   }
@@ -225,10 +230,10 @@ void Coordinator::note(const std::vector<trainer::SaveOutcome>& saves) {
 
 void Coordinator::verify() {
   std::vector<runtime::Future<trainer::FrozenReport>> reports;
-  std::vector<runtime::Future<std::uint64_t>> traffic;
+  std::vector<runtime::Future<trainer::ReplicaTraffic>> traffic;
   for (auto& stage : stages_) {
     reports.push_back(stage.call<&StageActor::verify_frozen>());
-    traffic.push_back(stage.call<&StageActor::replica_bytes_sent>());
+    traffic.push_back(stage.call<&StageActor::replica_traffic>());
   }
   std::uint64_t tensors = 0;
   for (const auto& report : runtime::get_all(reports)) {
@@ -239,15 +244,19 @@ void Coordinator::verify() {
     }
   }
   std::uint64_t sent = 0;
-  for (const auto bytes : runtime::get_all(traffic)) {
-    sent += bytes;
+  std::string algorithms;
+  for (const auto& part : runtime::get_all(traffic)) {
+    sent += part.bytes_sent;
+    algorithms = part.algorithms.size() > algorithms.size() ? part.algorithms : algorithms;
   }
   const auto steps = std::max<std::int64_t>(1, total_steps_ - first_step_);
   const std::uint64_t adapter = infos_[adapter_rank_].adapter_bytes / 4;
   runtime::log().info("{} frozen tensors are unchanged and have no gradient", tensors);
   runtime::log().info("between replicas: {:.3f} MB sent a step by all ranks together; the adapter "
-                      "has {:.3f} MB",
-                      megabytes(sent) / static_cast<double>(steps), megabytes(adapter));
+                      "has {:.3f} MB{}",
+                      megabytes(sent) / static_cast<double>(steps), megabytes(adapter),
+                      algorithms.empty() ? "" : fmt::format("; wire {}, all-reduce {}",
+                                                            options_.reduction.wire, algorithms));
   metrics_.write({{"frozen_tensors_unchanged", tensors},
                   {"replica_bytes_sent", sent},
                   {"adapter_bytes", adapter},

@@ -19,7 +19,7 @@ void register_stage_actor() {
       .method<&StageActor::save>("save")
       .method<&StageActor::finish_saving>("finish_saving")
       .method<&StageActor::verify_frozen>("verify_frozen")
-      .method<&StageActor::replica_bytes_sent>("replica_bytes_sent")
+      .method<&StageActor::replica_traffic>("replica_traffic")
       .method<&StageActor::write_trace>("write_trace");
 }
 

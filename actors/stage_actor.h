@@ -21,7 +21,7 @@ class StageActor {
   std::vector<trainer::SaveOutcome> save(bool wait) { return engine_->save(wait); }
   std::vector<trainer::SaveOutcome> finish_saving() { return engine_->finish_saving(); }
   trainer::FrozenReport verify_frozen() { return engine_->verify_frozen(); }
-  std::uint64_t replica_bytes_sent() { return engine_->replica_bytes_sent(); }
+  trainer::ReplicaTraffic replica_traffic() { return engine_->replica_traffic(); }
   void write_trace(const std::string& path) { engine_->write_trace(path); }
 
  private:

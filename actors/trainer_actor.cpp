@@ -34,6 +34,7 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
     report.total.saves.insert(report.total.saves.end(), part.saves.begin(), part.saves.end());
     report.total.skipped = report.total.skipped || part.skipped;
     report.total.seconds = std::max(report.total.seconds, part.seconds);
+    report.total.exposed_seconds = std::max(report.total.exposed_seconds, part.exposed_seconds);
     report.busy.push_back(part.busy_seconds / std::max(part.seconds, 1e-9));
   }
   return report;

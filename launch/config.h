@@ -59,6 +59,7 @@ struct PreemptionOptions {
 
 struct RuntimeOptions {
   std::string backend = "auto";           // auto, local, mpi, nccl
+  std::string all_reduce = "auto";        // in host memory: see runtime::CommunicatorOptions::algorithm
   std::int64_t timeout_seconds = 600;     // how long one exchange may wait for a peer
   std::int64_t threads = 1;               // LibTorch threads a rank
   std::string bind = "auto";              // ranks to cores, where the launcher has not; or none

@@ -72,7 +72,13 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("stages", t.pipeline.stages);
     v.value("schedule", t.pipeline.schedule);
   });
-  v.section("data_parallel", [&] { v.value("replicas", t.replicas); });
+  v.section("data_parallel", [&] {
+    v.value("replicas", t.replicas);
+    v.value("wire", t.reduction.wire);
+    v.value("powersgd_rank", t.reduction.powersgd_rank);
+    v.value("first_bucket_mib", t.reduction.first_bucket_mib);
+    v.value("bucket_mib", t.reduction.bucket_mib);
+  });
   v.section("batch", [&] {
     v.value("global_size", t.batch.global_size);
     v.value("micro_size", t.batch.micro_size);
@@ -122,6 +128,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
   });
   v.section("runtime", [&] {
     v.value("backend", c.runtime.backend);
+    v.value("all_reduce", c.runtime.all_reduce);
     v.value("timeout_seconds", c.runtime.timeout_seconds);
     v.value("threads", c.runtime.threads);
     v.value("bind", c.runtime.bind);

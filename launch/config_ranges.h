@@ -42,6 +42,9 @@ inline void check_ranges(
   one_or_more("generation.batch_size", c.data.decoding.batch_size);
   one_or_more("pipeline.stages", t.pipeline.stages);
   one_or_more("data_parallel.replicas", t.replicas);
+  one_or_more("data_parallel.powersgd_rank", t.reduction.powersgd_rank);
+  one_or_more("data_parallel.first_bucket_mib", t.reduction.first_bucket_mib);
+  one_or_more("data_parallel.bucket_mib", t.reduction.bucket_mib);
   one_or_more("batch.global_size", t.batch.global_size);
   one_or_more("batch.micro_size", t.batch.micro_size);
   one_or_more("batch.max_text_tokens", t.batch.max_text_tokens);
@@ -76,6 +79,7 @@ inline void check_ranges(
   one_of("models.precision", t.models.precision, {"float32", "bfloat16"});
   one_of("models.device", t.models.device, {"auto", "cpu", "cuda"});
   one_of("pipeline.schedule", t.pipeline.schedule, {"1f1b", "gpipe"});
+  one_of("data_parallel.wire", t.reduction.wire, {"float32", "bfloat16", "powersgd"});
   one_of("train.what", t.train.what, {"adapter", "lora", "encoder"});
   require("train.lora.targets", !t.train.lora.targets.empty(), "one or more of q, k, v");
   for (const auto& target : t.train.lora.targets) {

@@ -67,7 +67,8 @@ Worlds make_worlds(const Job& job) {
         options.models.device);
   }
   const desta::runtime::CommunicatorOptions limits{
-      .timeout = std::chrono::seconds(job.config.runtime.timeout_seconds)};
+      .timeout = std::chrono::seconds(job.config.runtime.timeout_seconds),
+      .algorithm = job.config.runtime.all_reduce};
   Worlds worlds;
   worlds.host =
       desta::runtime::make_communicator(backend == "nccl" ? "auto" : backend, job.mpi, limits);

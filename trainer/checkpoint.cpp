@@ -25,6 +25,7 @@ namespace {
 constexpr const char* kChecksums = "checksums.xxh64";
 constexpr const char* kIdentity = "identity.json";
 constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kReduction = "reduction.safetensors";
 constexpr const char* kState = "state.json";
 
 std::string file_checksum(const fs::path& path) {
@@ -141,6 +142,9 @@ std::map<std::string, TensorMap> by_file(std::span<const TrialState> parts) {
     for (const auto& [name, tensor] : part.named(part.second)) {
       files[kOptimizer]["second." + name] = tensor;
     }
+    for (const auto& [name, tensor] : part.reduction) {
+      files[kReduction][name] = tensor;
+    }
   }
   return files;
 }
@@ -243,6 +247,10 @@ Checkpoint read_checkpoint(const fs::path& folder) {
     const auto dot = name.find('.') + 1;
     (name.starts_with("first.") ? checkpoint.first : checkpoint.second)[name.substr(dot)] = tensor;
   }
+  TensorMap reduction;
+  if (fs::exists(folder / kReduction)) {
+    reduction = models::load_safetensors(folder / kReduction);
+  }
   try {
     const json state = json::parse(runtime::read_file(folder / kState));
     checkpoint.position = {.trial = state.at("trial"),
@@ -259,6 +267,7 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   } catch (const runtime::DataError& error) {
     throw ModelError("{}", error.what());
   }
+  checkpoint.position.reduction = std::move(reduction);
   return checkpoint;
 }
 

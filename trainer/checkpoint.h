@@ -20,7 +20,7 @@ using RunIdentity = std::map<std::string, std::string>;
 // What a checkpoint holds.
 struct Checkpoint {
   std::filesystem::path path;
-  TrialState position;             // without tensors
+  TrialState position;             // without parameters and moments
   TensorMap values, first, second;
   RunIdentity identity;
 };

@@ -75,6 +75,23 @@ void Executor::finish_sends() {
   pending_.clear();
 }
 
+void Executor::reduce(const StepPlan& plan, StageReport& report) {
+  GradientReducer* reducer = trial_->reducer();
+  if (reducer == nullptr) {
+    return;
+  }
+  reducer->start();
+  for (auto rows = plan.next_rows.begin(); rows != plan.next_rows.end() && !reducer->poll(); ++rows) {
+    const auto began = std::chrono::steady_clock::now();
+    const runtime::Trace::Span span(trace_, "look ahead", "pipeline");
+    stage_.look_ahead(*rows, training_);
+    report.busy_seconds += seconds_since(began);
+  }
+  const auto began = std::chrono::steady_clock::now();
+  reducer->wait();
+  report.exposed_seconds += seconds_since(began);
+}
+
 double Executor::whole_norm(double own) {
   const auto& learning = links_.learning;
   if (learning.size() < 2) {
@@ -110,6 +127,10 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
   std::map<std::int64_t, Activations> outputs;
   std::map<std::int64_t, Activations> gradients;        // from behind, by microbatch
   std::map<std::int64_t, Activations> input_gradients;  // for the stage before
+  const Action* last_backward = nullptr;
+  for (const auto& action : table) {
+    last_backward = action.op == Op::kBackward ? &action : last_backward;
+  }
   for (const auto& action : table) {
     const auto m = action.microbatch;
     const auto began = std::chrono::steady_clock::now();
@@ -135,6 +156,9 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
         gradients[m] = receive(behind, kBackwardTag);
         break;
       case Op::kBackward:
+        if (trial_ != nullptr && trial_->reducer() != nullptr && &action == last_backward) {
+          trial_->reducer()->expect_last_backward();
+        }
         input_gradients[m] = stage_.backward(m, gradients[m]);
         gradients.erase(m);
         report.busy_seconds += seconds_since(began);
@@ -144,7 +168,7 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
         input_gradients.erase(m);
         break;
       case Op::kReduce:
-        trial_->reduce(*links_.replicas);
+        reduce(plan, report);
         break;
       case Op::kStep: {
         const auto step = trial_->finish_step(whole_norm(trial_->gradient_norm()));

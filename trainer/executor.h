@@ -34,10 +34,11 @@ struct StageReport {
   std::vector<SaveOutcome> saves;  // checkpoints that were finished since the last report
   double busy_seconds = 0;      // in forward and backward passes and the optimiser
   double seconds = 0;
+  double exposed_seconds = 0;   // of waiting for the other replicas' gradients with nothing to do
   template <class Archive>
   void serialize(Archive& archive) {
     archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, stop_is_due, saves,
-            busy_seconds, seconds);
+            busy_seconds, seconds, exposed_seconds);
   }
 };
 
@@ -47,6 +48,9 @@ struct StepPlan {
   std::int64_t first_microbatch = 0;
   double loss_scale = 1;  // one over the response tokens of the global batch
   bool learn = true;
+  // Rows of the next step's microbatches: their way through the frozen encoder may begin while the
+  // gradients cross. Empty: nothing to begin.
+  std::vector<std::vector<std::size_t>> next_rows = {};
 };
 
 class Executor {
@@ -63,6 +67,8 @@ class Executor {
   void send(const std::vector<Tensor>& tensors, int peer, int tag);
   std::vector<Tensor> receive(int peer, int tag);
   void finish_sends();
+  // Lets the gradients cross, and meanwhile looks ahead.
+  void reduce(const StepPlan& plan, StageReport& report);
   // Of the gradients of all stages on which the trial learns; they exchange their own.
   [[nodiscard]] double whole_norm(double own);
 

@@ -1,33 +1,62 @@
 #include "trainer/flat_parameters.h"
 
+#include <functional>
+#include <numeric>
+#include <set>
+
 namespace desta::trainer {
 
-FlatParameters::FlatParameters(const TensorMap& initial, at::Device device) {
+std::int64_t FlatParameters::Piece::count() const {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+FlatParameters::FlatParameters(const TensorMap& initial, at::Device device,
+                               const std::vector<std::string>& order) {
   std::int64_t total = 0;
-  for (const auto& [name, tensor] : initial) {
+  const auto place = [&](const std::string& name, const Tensor& tensor) {
+    pieces_.push_back({name, total, tensor.sizes().vec()});
     total += tensor.numel();
+  };
+  std::set<std::string> placed;
+  for (const auto& name : order) {
+    if (const auto found = initial.find(name); found != initial.end() && placed.insert(name).second) {
+      place(name, found->second);
+    }
+  }
+  for (const auto& [name, tensor] : initial) {
+    if (!placed.contains(name)) {
+      place(name, tensor);
+    }
   }
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   values_ = at::zeros({total}, options);
   gradients_ = at::zeros({total}, options);
-  std::int64_t offset = 0;
-  for (const auto& [name, tensor] : initial) {
-    const auto count = tensor.numel();
-    Tensor value = values_.narrow(0, offset, count).view(tensor.sizes()).detach();
-    value.copy_(tensor.detach());
+  for (const Piece& piece : pieces_) {
+    Tensor value = values_.narrow(0, piece.offset, piece.count()).view(piece.shape).detach();
+    value.copy_(initial.at(piece.name).detach());
     value.set_requires_grad(true);
-    value.mutable_grad() = gradients_.narrow(0, offset, count).view(tensor.sizes());
-    tensors_[name] = value;
-    offset += count;
+    tensors_[piece.name] = value;
+  }
+  move_gradients(gradients_);
+}
+
+void FlatParameters::move_gradients(const Tensor& memory) {
+  const at::NoGradGuard no_grad;
+  if (!memory.is_same(gradients_)) {
+    Tensor target = memory;
+    target.copy_(gradients_);
+    gradients_ = target;
+  }
+  for (const Piece& piece : pieces_) {
+    tensors_.at(piece.name).mutable_grad() =
+        gradients_.narrow(0, piece.offset, piece.count()).view(piece.shape);
   }
 }
 
 TensorMap FlatParameters::named(const Tensor& flat) const {
   TensorMap out;
-  std::int64_t offset = 0;
-  for (const auto& [name, tensor] : tensors_) {
-    out[name] = flat.narrow(0, offset, tensor.numel()).view(tensor.sizes());
-    offset += tensor.numel();
+  for (const Piece& piece : pieces_) {
+    out[piece.name] = flat.narrow(0, piece.offset, piece.count()).view(piece.shape);
   }
   return out;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "datagen/row_selection.h"
+#include "trainer/gradient_wire.h"
 #include "trainer/optimizer.h"
 
 namespace desta::trainer {
@@ -72,6 +73,7 @@ struct TrainingOptions {
   std::optional<datagen::RowSelection> selection = std::nullopt;  // which of their rows; none: all
   PipelineOptions pipeline;
   std::int64_t replicas = 1;
+  ReductionOptions reduction;
   BatchOptions batch;
   std::int64_t epochs = 10;
   std::int64_t steps = 0;  // 0: as many as the epochs have

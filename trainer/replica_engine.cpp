@@ -165,6 +165,7 @@ void ReplicaEngine::start_trial(const StagePart& part) {
   trial_.emplace(0, part.adapter ? std::optional(shapes_.adapter) : std::nullopt,
                  options_.optimizer, options_.seed, total_steps_,
                  models::parse_precision(options_.models.precision), device_, others);
+  trial_->join_replicas(*links_.replicas, options_.reduction);
   const RunIdentity identity = identity_of(options_, shapes_, training_);
   if (part.adapter && place_.replica == 0) {
     sweep_up(options_.folder);
@@ -225,6 +226,11 @@ StepPlan ReplicaEngine::training_plan(std::int64_t step) const {
   for (std::int64_t m = 0; m < own; ++m) {
     plan.rows.push_back(training_.training_rows(step, plan.first_microbatch + m));
   }
+  if (stage_->part().encoder_front && step + 1 < total_steps_) {
+    for (std::int64_t m = 0; m < own; ++m) {
+      plan.next_rows.push_back(training_.training_rows(step + 1, plan.first_microbatch + m));
+    }
+  }
   plan.loss_scale =
       stage_->part().head ? 1.0 / static_cast<double>(training_.response_tokens(step)) : 1.0;
   return plan;
@@ -267,6 +273,9 @@ StageReport ReplicaEngine::validate() {
 }
 
 std::vector<SaveOutcome> ReplicaEngine::save(bool wait) {
+  if (trial_.has_value()) {
+    trial_->even_out();
+  }
   if (!trial_.has_value() || place_.replica != 0) {
     return {};
   }
@@ -301,7 +310,10 @@ FrozenReport ReplicaEngine::verify_frozen() const {
   return {frozen_.tensors(), frozen_.changed()};
 }
 
-std::uint64_t ReplicaEngine::replica_bytes_sent() const { return links_.replicas->traffic().sent; }
+ReplicaTraffic ReplicaEngine::replica_traffic() const {
+  const runtime::Communicator& replicas = *links_.replicas;
+  return {replicas.traffic().sent, replicas.size() > 1 ? replicas.algorithms() : ""};
+}
 
 void ReplicaEngine::write_trace(const std::filesystem::path& path) const { trace_.write(path); }
 

@@ -70,6 +70,16 @@ struct FrozenReport {
   }
 };
 
+// What has gone to other replicas.
+struct ReplicaTraffic {
+  std::uint64_t bytes_sent = 0;
+  std::string algorithms;  // of the all-reduce, by size; empty with one replica
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(bytes_sent, algorithms);
+  }
+};
+
 class ReplicaEngine {
  public:
   // Loads this rank's shard, and the newest whole checkpoint of the run where the adapter is.
@@ -89,8 +99,7 @@ class ReplicaEngine {
   // Waits for the save under way, if there is one, and says how it ended.
   std::vector<SaveOutcome> finish_saving();
   [[nodiscard]] FrozenReport verify_frozen() const;
-  // Bytes sent so far to other replicas.
-  [[nodiscard]] std::uint64_t replica_bytes_sent() const;
+  [[nodiscard]] ReplicaTraffic replica_traffic() const;
   void write_trace(const std::filesystem::path& path) const;
 
   // For tests: the adapter's flat gradient of a step, before the optimiser; adapter's stage only.

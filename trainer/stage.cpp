@@ -60,12 +60,25 @@ Activations Stage::run_frozen_front(const std::vector<std::size_t>& rows,
   return out;
 }
 
+void Stage::look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader) {
+  if (part_.encoder_front && !ahead_.contains({&loader, rows})) {
+    const at::NoGradGuard no_grad;
+    ahead_[{&loader, rows}] = run_frozen_front(rows, loader);
+  }
+}
+
+Activations Stage::take_frozen_front(const std::vector<std::size_t>& rows,
+                                     const BatchLoader& loader) {
+  auto found = ahead_.extract({&loader, rows});
+  return found.empty() ? run_frozen_front(rows, loader) : std::move(found.mapped());
+}
+
 Activations Stage::run_encoder(const Input& input, const Activations& received,
-                               const BatchLoader& loader) const {
+                               const BatchLoader& loader) {
   Activations out;
   if (part_.encoder_front) {
     const at::NoGradGuard no_grad;
-    out = run_frozen_front(*input.rows, loader);
+    out = take_frozen_front(*input.rows, loader);
   } else {
     out = received;
     if (frozen_encoder_.has_value()) {

@@ -44,6 +44,10 @@ class Stage {
   Activations forward(const Input& input, const Activations& received, Trial* trial,
                       const BatchLoader& loader, double loss_scale);
 
+  // Runs rows of a coming microbatch through the frozen encoder in front, where it is here: their
+  // forward() finds it done.
+  void look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader);
+
   // Backward pass: takes the gradients of what forward() sent (none on the last stage), adds those of
   // what learns into the trial, returns the gradients of what forward() received (none on the first
   // stage with a backward pass). A gradient without elements: nothing flows back there.
@@ -64,8 +68,10 @@ class Stage {
   };
   // What the encoder's layers here make of the input: the hidden states, then the taps so far.
   Activations run_encoder(const Input& input, const Activations& received,
-                          const BatchLoader& loader) const;
+                          const BatchLoader& loader);
   Activations run_frozen_front(const std::vector<std::size_t>& rows, const BatchLoader& loader) const;
+  // The same, or what look_ahead() has kept.
+  Activations take_frozen_front(const std::vector<std::size_t>& rows, const BatchLoader& loader);
   Activations run_llama(const Input& input, const Activations& received, Trial* trial,
                         const BatchLoader& loader, double loss_scale);
   Tensor splice(const Tensor& speech, const TextBatch& text) const;
@@ -79,6 +85,8 @@ class Stage {
   std::optional<models::LogMel> log_mel_;
   std::optional<models::Llama> llama_;
   std::map<std::int64_t, Kept> kept_;
+  // What look_ahead() has made: rows of different data sets may have the same numbers.
+  std::map<std::pair<const BatchLoader*, std::vector<std::size_t>>, Activations> ahead_;
   Loss loss_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "models/torch_util.h"
 #include "runtime/core/random.h"
+#include "trainer/arrival_order.h"
 #include "trainer/learned.h"
 
 namespace desta::trainer {
@@ -48,7 +49,7 @@ Trial::Trial(std::int64_t id, const std::optional<models::QFormerConfig>& adapte
       seed_(seed),
       total_steps_(total_steps),
       options_(optimizer),
-      parameters_(all_parameters(adapter, seed, others), device),
+      parameters_(all_parameters(adapter, seed, others), device, arrival_order(adapter, others)),
       optimizer_(optimizer, parameters_.values()) {
   if (adapter.has_value()) {
     models::MapSource source(parameters_.tensors());
@@ -65,17 +66,16 @@ Tensor Trial::forward(const std::vector<Tensor>& tapped, std::int64_t microbatch
 
 Tensor Trial::infer(const std::vector<Tensor>& tapped) const { return adapter_->forward(tapped); }
 
-void Trial::reduce(runtime::Communicator& replicas) {
-  if (replicas.size() == 1) {
-    return;
+void Trial::join_replicas(runtime::Communicator& replicas, const ReductionOptions& options) {
+  if (replicas.size() > 1) {
+    replicas_ = &replicas;
+    reducer_ = std::make_unique<GradientReducer>(parameters_, replicas, options);
   }
-  Tensor& gradients = parameters_.gradients();
-  const bool staged = gradients.is_cuda() && replicas.backend() != "nccl";
-  Tensor buffer = staged ? gradients.to(at::kCPU) : gradients;
-  replicas.all_reduce(buffer.data_ptr(), static_cast<std::size_t>(buffer.numel()),
-                      runtime::DType::kFloat32, runtime::ReduceOp::kSum);
-  if (staged) {
-    gradients.copy_(buffer);
+}
+
+void Trial::even_out() {
+  if (reducer_ != nullptr) {
+    reducer_->wire().even_out();
   }
 }
 
@@ -97,8 +97,14 @@ Trial::StepResult Trial::finish_step(double norm) {
   result.gradient_norm = update.gradient_norm;
   result.skipped = update.skipped;
   skipped_in_a_row_ = update.skipped ? skipped_in_a_row_ + 1 : 0;
+  if (update.skipped && reducer_ != nullptr) {
+    reducer_->wire().reset();
+  }
   parameters_.zero_gradients();
   ++step_;
+  if (replicas_ != nullptr) {
+    check_.require_same(*replicas_, parameters_.values(), step_);
+  }
   return result;
 }
 
@@ -110,12 +116,17 @@ void Trial::copy_to(TrialState& state) const {
   state.seed = seed_;
   state.schedule = schedule();
   state.layout.clear();
-  for (const auto& [name, tensor] : parameters_.tensors()) {
-    state.layout.emplace_back(name, tensor.sizes().vec());
+  for (const auto& piece : parameters_.pieces()) {
+    state.layout.emplace_back(piece.name, piece.shape);
   }
   copy_into(state.values, parameters_.values());
   copy_into(state.first, optimizer_.first_moment());
   copy_into(state.second, optimizer_.second_moment());
+  if (reducer_ != nullptr) {
+    for (const auto& [name, tensor] : reducer_->wire().state()) {
+      copy_into(state.reduction[name], tensor);
+    }
+  }
 }
 
 void Trial::restore(const TrialState& position, const TensorMap& values, const TensorMap& first,
@@ -134,6 +145,9 @@ void Trial::restore(const TrialState& position, const TensorMap& values, const T
   skipped_in_a_row_ = position.skipped_in_a_row;
   schedule_before_ = position.schedule;
   optimizer_.set_updates(position.updates);
+  if (reducer_ != nullptr) {
+    reducer_->wire().restore(position.reduction);
+  }
 }
 
 std::vector<std::string> Trial::start_from(const TensorMap& values) {

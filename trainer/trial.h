@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,7 +12,9 @@
 #include "models/qformer.h"
 #include "runtime/collectives/communicator.h"
 #include "trainer/flat_parameters.h"
+#include "trainer/gradient_reducer.h"
 #include "trainer/optimizer.h"
+#include "trainer/replica_check.h"
 
 namespace desta::trainer {
 
@@ -29,6 +32,8 @@ struct TrialState {
   Tensor values = {};
   Tensor first = {};
   Tensor second = {};
+  // What the gradients' wire format has left out so far (GradientWire::state()).
+  TensorMap reduction = {};
 
   // `flat` in named pieces (views).
   [[nodiscard]] TensorMap named(const Tensor& flat) const;
@@ -60,9 +65,12 @@ class Trial {
   // Without dropout.
   [[nodiscard]] Tensor infer(const std::vector<Tensor>& tapped) const;
 
-  // Sums the gradients over the ranks of `replicas`: the only bytes that cross between replicas. A
-  // communicator over host memory gets a copy when they are on a GPU.
-  void reduce(runtime::Communicator& replicas);
+  // Has the gradients cross to the other copies of this trial, one on each rank of `replicas`: the only
+  // bytes that cross between replicas. Before the first step. `replicas` must outlive the trial.
+  // Collective.
+  void join_replicas(runtime::Communicator& replicas, const ReductionOptions& options);
+  // Null when there is only this copy.
+  [[nodiscard]] GradientReducer* reducer() { return reducer_.get(); }
 
   // Of this rank's gradients.
   [[nodiscard]] double gradient_norm();
@@ -73,12 +81,15 @@ class Trial {
     bool skipped = false;  // the gradient was not finite; nothing changed but the position
   };
   // Updates the parameters, clears the gradients and moves on by one step. `norm`: of the gradients of
-  // all ranks on which this trial learns.
+  // all ranks on which this trial learns. Throws InternalError naming a replica whose parameters are
+  // no longer the others'.
   StepResult finish_step(double norm);
   StepResult finish_step() { return finish_step(gradient_norm()); }
 
   // Copies all state into `state`, whose memory is used again when it fits.
   void copy_to(TrialState& state) const;
+  // Makes the state of all copies the same (GradientWire::even_out()). Collective over the replicas.
+  void even_out();
   // Takes parameters, moments and position from a checkpoint's content. All is checked before
   // anything changes. Throws ModelError naming the tensor that is missing or of another shape.
   void restore(const TrialState& position, const TensorMap& values, const TensorMap& first,
@@ -96,6 +107,9 @@ class Trial {
   FlatParameters parameters_;
   std::optional<models::QFormer> adapter_;
   AdamW optimizer_;
+  runtime::Communicator* replicas_ = nullptr;
+  std::unique_ptr<GradientReducer> reducer_;
+  ReplicaCheck check_;
   std::int64_t step_ = 0;
   std::int64_t skipped_in_a_row_ = 0;
   std::string schedule_before_;

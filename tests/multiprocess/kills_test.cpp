@@ -131,6 +131,23 @@ TEST_F(Kills, InBfloat16OnTwoReplicasWithLowRankUpdatesToo) {
   EXPECT_TRUE(fs::exists(newest(run) / "lora.safetensors"));
 }
 
+// What a lossy wire format has left out of the steps so far goes on too.
+TEST_F(Kills, InEveryWireFormat) {
+  for (const std::string wire : {"bfloat16", "powersgd"}) {
+    const std::string more =
+        "--set checkpoint.every=2 --set data_parallel.powersgd_rank=1 --set data_parallel.wire=" + wire;
+    const fs::path whole = folder_ / ("whole-" + wire);
+    ASSERT_EQ(run_command(train(whole, 1, 2, more)).code, 0);
+    const fs::path run = folder_ / ("killed-" + wire);
+    for (const int step : {3, 7}) {
+      ASSERT_TRUE(kill_when(train(run, 1, 2, more), [&] { return losses_of(run).contains(step); }));
+    }
+    ASSERT_EQ(run_command(train(run, 1, 2, more)).code, 0);
+    expect_same_checkpoint(newest(run), newest(whole));
+    EXPECT_TRUE(fs::exists(newest(run) / "reduction.safetensors"));
+  }
+}
+
 // What learns on several stages has one gradient norm to be clipped by, and one checkpoint for any
 // shape. Clipping bites at every step here.
 TEST_F(Kills, WhatLearnsOnSeveralStagesGoesOnOnAnyShape) {
