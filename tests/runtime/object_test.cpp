@@ -12,15 +12,10 @@
 #include <sstream>
 #include <thread>
 
-#include "cluster_under_test.h"
-#include "runtime/actor/deterministic.h"
-#include "runtime/actor/node_core.h"
-#include "runtime/core/random.h"
+#include "keeper_under_test.h"
 
 namespace desta::runtime::testing {
 namespace {
-
-using detail::ObjectCounts;
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 
@@ -35,109 +30,6 @@ struct Sample {
   }
 };
 
-struct Shelf {
-  std::map<std::string, ObjectRef<Buffer>> by_name;
-  std::vector<ObjectRef<Buffer>> all;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(by_name, all);
-  }
-};
-
-Buffer pattern(std::size_t bytes, int seed = 1) {
-  std::vector<std::uint8_t> values(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) {
-    values[i] = static_cast<std::uint8_t>(i * 31 + static_cast<std::size_t>(seed) * 7 + (i >> 8));
-  }
-  return Buffer::of(std::move(values));
-}
-
-bool same(const Buffer& left, const Buffer& right) {
-  return std::ranges::equal(left.bytes(), right.bytes());
-}
-
-int sum_of(const Buffer& buffer) {
-  int sum = 0;
-  for (const std::byte byte : buffer.bytes()) {
-    sum += static_cast<int>(byte);
-  }
-  return sum;
-}
-
-// Keeps references, reads what they refer to, and hands them on.
-class Keeper {
- public:
-  Keeper() = default;
-  explicit Keeper(ObjectRef<Buffer> first) : kept_{std::move(first)} {}
-
-  void keep(const ObjectRef<Buffer>& object) {
-    if (object.id() != 0) {
-      kept_.push_back(object);
-    }
-  }
-  void keep_all(const Shelf& shelf) {
-    kept_.insert(kept_.end(), shelf.all.begin(), shelf.all.end());
-    for (const auto& [name, object] : shelf.by_name) {
-      kept_.push_back(object);
-    }
-  }
-  int sum(const ObjectRef<Buffer>& object) { return sum_of(*current_system().get(object)); }
-  int sum_kept(int index) { return sum(kept_.at(static_cast<std::size_t>(index))); }
-  ObjectRef<Buffer> last() const { return kept_.empty() ? ObjectRef<Buffer>() : kept_.back(); }
-  ObjectRef<Buffer> make(int bytes, int seed) {
-    return current_system().put(pattern(static_cast<std::size_t>(bytes), seed));
-  }
-  Shelf shelf() const {
-    Shelf shelf{{}, kept_};
-    if (!kept_.empty()) {
-      shelf.by_name["last"] = kept_.back();
-    }
-    return shelf;
-  }
-  void forget_last() {
-    if (!kept_.empty()) {
-      kept_.pop_back();
-    }
-  }
-  void forget() { kept_.clear(); }
-  void hold(const ObjectRef<Buffer>& /*object*/) { gate.pass(); }
-  void fail(const ObjectRef<Buffer>& object) { throw DataError("object {} is odd", object.id()); }
-  Task<void> pass_on(ActorRef<Keeper> other) {
-    const ObjectRef<Buffer> object = last();
-    forget_last();
-    co_await other.call<&Keeper::keep>(object);
-  }
-  // The same, without waiting.
-  void hand_over(const ActorRef<Keeper>& other) {
-    (void)other.call<&Keeper::keep>(last());
-    forget_last();
-  }
-
-  static inline Gate gate;
-
- private:
-  std::vector<ObjectRef<Buffer>> kept_;
-};
-
-void register_keeper() {
-  actor_type<Keeper>("Keeper")
-      .constructor<>()
-      .method<&Keeper::keep>("keep")
-      .method<&Keeper::keep_all>("keep_all")
-      .method<&Keeper::sum>("sum")
-      .method<&Keeper::sum_kept>("sum_kept")
-      .method<&Keeper::last>("last")
-      .method<&Keeper::make>("make")
-      .method<&Keeper::shelf>("shelf")
-      .method<&Keeper::forget_last>("forget_last")
-      .method<&Keeper::forget>("forget")
-      .method<&Keeper::hold>("hold")
-      .method<&Keeper::fail>("fail")
-      .method<&Keeper::pass_on>("pass_on")
-      .method<&Keeper::hand_over>("hand_over");
-}
-
 // One that is made with an object.
 class Reader : public Keeper {
  public:
@@ -150,23 +42,6 @@ void register_reader() {
       .constructor<ObjectRef<Buffer>>()
       .method<&Reader::sum_kept>("sum_kept")
       .method<&Reader::fail>("fail");
-}
-
-ActorSystemOptions on_host(const std::string& host, std::uint64_t object_memory = 0) {
-  ActorSystemOptions options;
-  options.host = host;
-  options.resources = {.cpu = 4, .gpu = 0, .memory = 1000};
-  options.object_memory = object_memory;
-  return options;
-}
-
-ObjectCounts counts_of(ActorSystem& system) { return system.core().objects().counts(); }
-
-// Nothing is left but the count of what came.
-bool is_empty(ActorSystem& system) {
-  ObjectCounts counts = counts_of(system);
-  counts.fetches = 0;
-  return counts == ObjectCounts{};
 }
 
 // The device and inode of the mapping that holds this address, and how it is mapped.
@@ -490,127 +365,6 @@ TEST(ObjectMemory, ReferencesAndBuffersMayOutliveTheirSystem) {
   }
   EXPECT_TRUE(same(*got, pattern(kMiB)));
   EXPECT_NE(object.id(), 0U);
-}
-
-// References wander among actors of all nodes in an order that the seed chooses.
-void wander(std::uint64_t seed) {
-  SCOPED_TRACE(seed);
-  register_keeper();
-  DeterministicCluster cluster(3, seed, {on_host("a"), on_host("a"), on_host("b")});
-  Random random(seed);
-  {
-    std::vector<std::vector<ActorRef<Keeper>>> seen_from;
-    for (int node = 0; node < 3; ++node) {
-      (void)cluster.node(0).spawn<Keeper>({.name = std::to_string(node), .node = node});
-    }
-    for (int node = 0; node < 3; ++node) {
-      seen_from.emplace_back();
-      for (int other = 0; other < 3; ++other) {
-        seen_from.back().push_back(cluster.node(node).get_actor<Keeper>(std::to_string(other)));
-      }
-    }
-    std::vector<Future<void>> done;
-    std::vector<std::pair<Future<int>, int>> sums;
-    for (int turn = 0; turn < 40; ++turn) {
-      const int from = static_cast<int>(random.below(3));
-      const auto& keeper = seen_from[static_cast<std::size_t>(from)][random.below(3)];
-      switch (random.below(6)) {
-        case 0: {
-          const std::size_t bytes = random.below(8) == 0 ? 110'000 : 20;
-          const Buffer value = pattern(bytes, turn);
-          const auto object = cluster.node(from).put(value);
-          sums.emplace_back(keeper.call<&Keeper::sum>(object), sum_of(value));
-          done.push_back(keeper.call<&Keeper::keep>(object));
-          break;
-        }
-        case 1:
-          done.push_back(keeper.call<&Keeper::hand_over>(
-              seen_from[static_cast<std::size_t>(from)][random.below(3)]));
-          break;
-        case 2:
-          done.push_back(keeper.call<&Keeper::keep_all>(keeper.call<&Keeper::shelf>().get()));
-          break;
-        case 3:
-          done.push_back(keeper.call<&Keeper::forget_last>());
-          break;
-        case 4:
-          if (const auto object = keeper.call<&Keeper::last>().get(); object.id() != 0) {
-            EXPECT_NO_THROW((void)cluster.node(from).get(object));
-          }
-          break;
-        default:
-          for (std::uint64_t steps = random.below(20); steps > 0; --steps) {
-            (void)cluster.step();
-          }
-      }
-    }
-    for (const auto& [sum, expected] : sums) {
-      EXPECT_EQ(sum.get(), expected);
-    }
-    wait_all(done);
-    cluster.run_until_idle();
-    for (int node = 0; node < 3; ++node) {
-      const Shelf shelf = seen_from[0][static_cast<std::size_t>(node)].call<&Keeper::shelf>().get();
-      for (const auto& object : shelf.all) {
-        EXPECT_NO_THROW((void)cluster.node(0).get(object));
-      }
-      seen_from[0][static_cast<std::size_t>(node)].call<&Keeper::forget>().get();
-    }
-  }
-  cluster.run_until_idle();
-  for (int node = 0; node < 3; ++node) {
-    const ObjectCounts counts = counts_of(cluster.node(node));
-    EXPECT_TRUE(is_empty(cluster.node(node)))
-        << "node " << node << ": " << counts.objects << " objects, " << counts.in_transit
-        << " in transit, " << counts.bytes << " bytes";
-  }
-}
-
-TEST(ObjectSearch, ReferencesNeverDangleAndEverythingIsFreed) {
-  for (std::uint64_t seed = 1; seed <= 300 && !::testing::Test::HasFailure(); ++seed) {
-    wander(seed);
-  }
-}
-
-// A node is killed while references wander: the others still free what they can, and nobody waits
-// for ever.
-TEST(ObjectSearch, LossOfANodeNeverLeavesAnObjectOfTheOthersBehind) {
-  register_keeper();
-  for (std::uint64_t seed = 1; seed <= 200 && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(seed);
-    DeterministicCluster cluster(3, seed, {on_host("a"), on_host("b"), on_host("b")});
-    cluster.run_until_idle();  // a rank that was never there would be waited for
-    Random random(seed);
-    {
-      const auto near = cluster.node(0).spawn<Keeper>({.node = 1});
-      const auto doomed = cluster.node(0).spawn<Keeper>({.node = 2});
-      const auto own = cluster.node(0).put(pattern(110'000));
-      std::vector<Future<void>> done;
-      std::vector<Future<ObjectRef<Buffer>>> made;
-      done.push_back(doomed.call<&Keeper::keep>(own));
-      done.push_back(doomed.call<&Keeper::pass_on>(near));
-      made.push_back(doomed.call<&Keeper::make>(110'000, 1));
-      const auto sum = doomed.call<&Keeper::sum>(own);
-      for (std::uint64_t steps = random.below(60); steps > 0; --steps) {
-        (void)cluster.step();
-      }
-      cluster.kill(2);
-      (void)wait(done, WaitFor::kAll);
-      (void)wait(made, WaitFor::kAll);
-      (void)wait(std::vector{sum}, WaitFor::kAll);
-      if (!made[0].error().has_value()) {
-        try {
-          (void)cluster.node(0).get(made[0].get());
-        } catch (const ObjectLost&) {
-        }
-      }
-      EXPECT_EQ(near.call<&Keeper::sum>(own).get(), sum_of(pattern(110'000)));
-      near.call<&Keeper::forget>().get();
-    }
-    cluster.run_for(std::chrono::seconds(1));
-    EXPECT_TRUE(is_empty(cluster.node(0)));
-    EXPECT_TRUE(is_empty(cluster.node(1)));
-  }
 }
 
 }  // namespace
