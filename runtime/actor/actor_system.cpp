@@ -150,7 +150,7 @@ std::shared_ptr<detail::ActorHandle> ActorSystem::spawn_packed(const detail::Act
                      options.max_task_retries,
                      options.max_restarts != 0};
   if (options.name.empty()) {
-    request.address.name = fmt::format("{}#{}.{}", type.name, node(), id & 0xffffffffffULL);
+    request.address.name = fmt::format("{}#{}.{}", type.name, node(), detail::number_of(id));
   }
   request.options = std::move(options);
   request.signature = signature;
@@ -221,7 +221,7 @@ detail::ObjectValue ActorSystem::packed_value(std::uint64_t object, std::uint64_
         detail::agent_ref(*core_, node()).call<&NodeAgent::bring_object>(object, size);
     if (!wait(std::vector{brought}, WaitFor::kAll, timeout)) {
       throw TransportError("object {} of node {} has not come to node {} within {} s",
-                           object & 0xffffffffffULL, object >> detail::kNodeShift, node(),
+                           detail::number_of(object), detail::owner_of(object), node(),
                            std::chrono::duration<double>(*timeout).count());
     }
     try {
@@ -235,7 +235,7 @@ detail::ObjectValue ActorSystem::packed_value(std::uint64_t object, std::uint64_
   auto value = core_->objects().value(object);
   if (!value.has_value()) {
     throw ObjectLost(fmt::format("object {} of node {} is lost: its node is gone",
-                                 object & 0xffffffffffULL, object >> detail::kNodeShift),
+                                 detail::number_of(object), detail::owner_of(object)),
                      ErrorKind::kTransport);
   }
   return std::move(*value);

@@ -13,6 +13,10 @@ inline constexpr int kNodeShift = 40;
 [[nodiscard]] inline ActorId actor_id(int node, std::uint64_t number) {
   return (static_cast<std::uint64_t>(node) << kNodeShift) | number;
 }
+[[nodiscard]] inline int node_of(ActorId id) { return static_cast<int>(id >> kNodeShift); }
+[[nodiscard]] inline std::uint64_t number_of(ActorId id) {
+  return id & ((std::uint64_t{1} << kNodeShift) - 1);
+}
 // The actors that every system has. Numbers of others start at kFirstActor.
 [[nodiscard]] inline ActorId agent_of(int node) { return actor_id(node, 1); }
 inline constexpr ActorId kDirectory = 2;  // on node 0

@@ -30,6 +30,8 @@ namespace detail {
 
 // The error of a call that has no way to its actor.
 [[nodiscard]] RemoteError unreachable(const std::string& message);
+// The error of every call while the system ends.
+[[nodiscard]] RemoteError shutting_down();
 // Puts in the names that the future has.
 [[nodiscard]] RemoteError named(RemoteError error, const FutureBase& future);
 
@@ -114,7 +116,7 @@ class NodeCore {
   void send_pending(std::uint64_t request, Message message);
   // Asks the directory what has become of an actor whose node was lost.
   void locate(ActorId actor);
-  [[nodiscard]] bool is_system(ActorId id) const { return (id & 0xffffffffffULL) < kFirstActor; }
+  [[nodiscard]] bool is_system(ActorId id) const { return number_of(id) < kFirstActor; }
 
   ActorSystem& system_;
   Transport& transport_;

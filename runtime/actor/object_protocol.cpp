@@ -10,11 +10,9 @@
 namespace desta::runtime::detail {
 namespace {
 
-int owner_of(ObjectId id) { return static_cast<int>(id >> kNodeShift); }
-
 ObjectLost lost(ObjectId id) {
   return ObjectLost(fmt::format("object {} of node {} is lost: its node is gone, or it was freed",
-                                id & 0xffffffffffULL, owner_of(id)),
+                                number_of(id), owner_of(id)),
                     ErrorKind::kTransport);
 }
 

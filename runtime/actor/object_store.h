@@ -34,6 +34,9 @@
 
 namespace desta::runtime::detail {
 
+// The node that put it. Its number there is number_of(id).
+[[nodiscard]] inline int owner_of(ObjectId id) { return node_of(id); }
+
 // Values up to this size stay in the memory of their owner and travel in messages (Ray's
 // max_direct_call_object_size).
 inline constexpr std::uint64_t kMostInline = std::uint64_t{100} << 10;
@@ -146,7 +149,6 @@ class ObjectStore : public std::enable_shared_from_this<ObjectStore> {
     std::vector<std::vector<ObjectHold>> holds;
   };
 
-  [[nodiscard]] static int owner_of(ObjectId id) { return static_cast<int>(id >> kNodeShift); }
   void let_go(ObjectId id);
   // With the mutex held.
   [[nodiscard]] std::shared_ptr<ObjectHandle> handle(ObjectId id);
