@@ -44,6 +44,8 @@ void Lane::activate() { cell_->activate(*this); }
 
 ActorCell::ActorCell(NodeCore& core, SpawnRequest request, const ActorType& type)
     : core_(core),
+      arguments_{std::move(request.arguments), std::move(request.buffers),
+                 std::move(request.objects)},
       request_(std::move(request)),
       type_(type),
       context_{core.system(), request_.address.name, request_.address.id},
@@ -213,7 +215,7 @@ void ActorCell::activate(Lane& lane) {
 void ActorCell::construct() {
   std::optional<RemoteError> failure;
   try {
-    WireReader reader(request_.arguments, request_.buffers, core_.system());
+    WireReader reader(arguments_.bytes, arguments_.buffers, core_.system());
     object_ = type_.construct(reader);
   } catch (...) {
     failure = describe_current_exception(name(), "constructor");

@@ -179,8 +179,16 @@ class ActorCell : public std::enable_shared_from_this<ActorCell> {
     }
   }
 
+  // What the object is made from; nothing when the actor has ended. On the default lane alone.
+  struct Arguments {
+    std::string bytes;
+    std::vector<Buffer> buffers;
+    std::vector<ObjectHold> objects;
+  };
+
   NodeCore& core_;
-  const SpawnRequest request_;
+  Arguments arguments_;
+  const SpawnRequest request_;  // but for the arguments
   const ActorType& type_;
   const ActorContext context_;
   std::shared_ptr<void> object_;

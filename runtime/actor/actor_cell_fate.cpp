@@ -155,6 +155,7 @@ void ActorCell::settle() {
     return;
   }
   default_lane_.thread.reset();
+  arguments_ = {};  // the cell may be remembered for long
   const auto told = core_.cell_ended(*this);
   Call* enders = nullptr;
   {

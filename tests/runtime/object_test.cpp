@@ -262,6 +262,16 @@ TEST_F(ObjectTest, ConstructorsArgumentsAreHeldForRestarts) {
   EXPECT_EQ(reader.call<&Reader::sum_kept>(0).get(), sum_of(pattern(kMiB)));
 }
 
+TEST_F(ObjectTest, ActorThatHasEndedHoldsItsConstructorsArgumentsNoMore) {
+  for (const int max_restarts : {0, 3}) {
+    const auto reader = cluster_[0].spawn<Reader>({.node = 1, .max_restarts = max_restarts},
+                                                  cluster_[0].put(pattern(kMiB)));
+    EXPECT_EQ(reader.call<&Reader::sum_kept>(0).get(), sum_of(pattern(kMiB)));
+    reader.terminate().get();
+    EXPECT_TRUE(all_empty()) << max_restarts;
+  }
+}
+
 TEST_F(ObjectTest, CallsThatFailOrAreCancelledLetGo) {
   const auto far = keeper(1);
   {
