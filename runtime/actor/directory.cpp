@@ -298,6 +298,7 @@ void Directory::node_lost(int number, const std::string& why) {
     }
     give_back(tracked);
     tracked.moving = true;
+    moved_.erase(id);  // whoever asks is told where it is when it is there
     const auto pause =
         std::min<std::chrono::nanoseconds>(request.options.restart_backoff * (1LL << std::min<std::uint64_t>(request.restarts, 20)),
                  request.options.max_restart_backoff);

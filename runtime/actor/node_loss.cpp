@@ -28,6 +28,7 @@ void NodeCore::node_lost(int node, const std::string& why) {
   {
     const std::lock_guard lock(handles_mutex_);
     lost_nodes_.insert(node);
+    std::erase_if(moved_, [node](const auto& moved) { return moved.second == node; });
     for (const auto& [id, weak] : handles_) {
       if (auto handle = weak.lock(); handle != nullptr) {
         there.push_back(std::move(handle));

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "actors_under_test.h"
+#include "runtime/actor/node_core.h"
 
 namespace desta::runtime::testing {
 namespace {
@@ -38,6 +40,37 @@ class Friend {
   Task<int> ask_back(ActorRef<Friend> asker) { co_return co_await asker.call<&Friend::answer>(); }
   int answer() { return 1; }
 };
+
+using std::chrono::milliseconds;
+using Time = detail::Scheduler::Clock::time_point;
+
+// Writes down when it was made.
+class Phoenix {
+ public:
+  Phoenix() { births.push_back(current_system().core().scheduler().now()); }
+  void fail() { throw DataError("ashes"); }
+  void live() {}
+
+  static inline std::vector<Time> births;
+};
+
+void register_phoenix() {
+  actor_type<Phoenix>("Phoenix")
+      .constructor<>()
+      .method<&Phoenix::fail>("fail")
+      .method<&Phoenix::live>("live");
+  Phoenix::births.clear();
+}
+
+// The times between the births.
+std::vector<milliseconds> pauses() {
+  std::vector<milliseconds> found;
+  for (std::size_t life = 1; life < Phoenix::births.size(); ++life) {
+    found.push_back(std::chrono::duration_cast<milliseconds>(Phoenix::births[life] -
+                                                             Phoenix::births[life - 1]));
+  }
+  return found;
+}
 
 void register_ledgers() {
   register_probe();
@@ -117,6 +150,94 @@ TEST(Deterministic, WaitForEachOtherIsFoundNotHung) {
   const auto stuck = a.call<&Friend::ask>(b, a);
   EXPECT_NE(message_of<InternalError>([&] { (void)stuck.get(); }).find("deadlock"),
             std::string::npos);
+}
+
+TEST(Deterministic, PauseBeforeARestartDoublesUpToItsLimit) {
+  register_phoenix();
+  DeterministicCluster cluster(2, 1);
+  const auto phoenix = cluster.node(0).spawn<Phoenix>({.node = 1,
+                                                       .max_restarts = -1,
+                                                       .restart_backoff = milliseconds(100),
+                                                       .max_restart_backoff = milliseconds(1000)});
+  std::vector<Future<void>> calls;
+  for (int life = 0; life < 6; ++life) {
+    calls.push_back(phoenix.call<&Phoenix::fail>());
+  }
+  calls.push_back(phoenix.call<&Phoenix::live>());
+  EXPECT_NO_THROW(calls.back().get());
+  EXPECT_EQ(pauses(), (std::vector{milliseconds(100), milliseconds(200), milliseconds(400),
+                                   milliseconds(800), milliseconds(1000), milliseconds(1000)}));
+}
+
+TEST(Deterministic, PauseBeginsAnewWhenTheRestartsAreLongAgo) {
+  register_phoenix();
+  DeterministicCluster cluster(2, 1);
+  const auto phoenix = cluster.node(0).spawn<Phoenix>({.node = 1,
+                                                       .max_restarts = 2,
+                                                       .restart_window = milliseconds(10'000),
+                                                       .restart_backoff = milliseconds(100)});
+  phoenix.ready().get();
+  for (int time = 0; time < 2; ++time) {
+    Phoenix::births = {cluster.node(0).core().scheduler().now()};
+    (void)phoenix.call<&Phoenix::fail>();
+    (void)phoenix.call<&Phoenix::fail>();
+    phoenix.call<&Phoenix::live>().get();
+    EXPECT_EQ(pauses(), (std::vector{milliseconds(100), milliseconds(200)}));
+    cluster.run_for(milliseconds(10'001));
+  }
+}
+
+TEST(Deterministic, PauseDoublesFromLossToLossOfItsNode) {
+  register_phoenix();
+  std::vector<ActorSystemOptions> nodes(4);
+  for (auto& node : nodes) {
+    node.resources = {.cpu = 1, .gpu = 0, .memory = 1};
+  }
+  nodes[0].resources.cpu = 0;
+  DeterministicCluster cluster(4, 1, nodes);
+  const auto phoenix = cluster.node(0).spawn<Phoenix>({.resources = {.cpu = 1, .gpu = 0, .memory = 0},
+                                                       .max_restarts = -1,
+                                                       .restart_backoff = milliseconds(100)});
+  phoenix.call<&Phoenix::live>().get();
+  for (int loss = 0; loss < 2; ++loss) {
+    cluster.kill(phoenix.node());
+    phoenix.with({.max_task_retries = 1}).call<&Phoenix::live>().get();
+  }
+  EXPECT_EQ(pauses(), (std::vector{milliseconds(100), milliseconds(200)}));
+}
+
+// An actor loses one node after the other. Whenever the news comes, calls of every node find it.
+TEST(Deterministic, ActorThatMovedIsFoundAfterFurtherLosses) {
+  register_ledgers();
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    std::vector<ActorSystemOptions> nodes(5);
+    for (auto& node : nodes) {
+      node.resources = {.cpu = 1, .gpu = 0, .memory = 1};
+    }
+    nodes[0].resources.cpu = nodes[4].resources.cpu = 0;
+    DeterministicCluster cluster(5, seed, nodes);
+    const auto probe = cluster.node(0).spawn<Probe>({.name = "p",
+                                                     .resources = {.cpu = 1, .gpu = 0, .memory = 0},
+                                                     .max_restarts = -1},
+                                                    ProbeOptions{});
+    // Node 4 knows it from the start, or hears of it when it is on its way.
+    std::optional<ActorRef<Probe>> far;
+    if (seed % 2 == 0) {
+      far = cluster.node(4).get_actor<Probe>("p");
+    }
+    for (int loss = 0; loss < 2; ++loss) {
+      ASSERT_EQ(probe.with({.max_task_retries = 9}).call<&Probe::add>(1).get(), 1) << seed;
+      for (std::uint64_t steps = 0; steps < seed % 30; ++steps) {
+        (void)cluster.step();
+      }
+      cluster.kill(probe.node());
+      for (std::uint64_t steps = 0; steps < seed % 17; ++steps) {
+        (void)cluster.step();
+      }
+      const auto known = far.has_value() ? *far : cluster.node(4).get_actor<Probe>("p");
+      ASSERT_EQ(known.with({.max_task_retries = 9}).call<&Probe::add>(0).get(), 0) << seed;
+    }
+  }
 }
 
 // Calls, at most once: whatever is lost with a node, no call runs twice and none is left unanswered.
