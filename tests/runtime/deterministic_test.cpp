@@ -240,6 +240,36 @@ TEST(Deterministic, ActorThatMovedIsFoundAfterFurtherLosses) {
   }
 }
 
+// A call of another node that is cancelled at any moment runs once or never, and the calls beside it
+// run as if it had not been there.
+TEST(Deterministic, CancelledCallRunsOnceOrNever) {
+  register_ledgers();
+  std::set<std::vector<int>> seen;
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    DeterministicCluster cluster(2, seed);
+    const auto probe = cluster.node(0).spawn<Probe>({.node = 1}, ProbeOptions{});
+    const auto first = probe.call<&Probe::append>(1);
+    const auto cancelled = probe.call<&Probe::append>(2);
+    const auto last = probe.call<&Probe::append>(3);
+    for (std::uint64_t steps = 0; steps < seed % 20; ++steps) {
+      (void)cluster.step();
+    }
+    const bool was_done = cancelled.ready();
+    cancelled.cancel();
+    ASSERT_TRUE(cancelled.ready());
+    ASSERT_EQ(cancelled.error().has_value(), !was_done) << "seed " << seed;
+    first.get();
+    last.get();
+    const auto numbers = probe.call<&Probe::numbers>().get();
+    ASSERT_TRUE(numbers == (std::vector{1, 2, 3}) || (!was_done && numbers == (std::vector{1, 3})))
+        << "seed " << seed;
+    seen.insert(numbers);
+    cluster.run_until_idle();
+    ASSERT_EQ(cluster.node(1).core().describe().at(0).pending, 0U) << "seed " << seed;
+  }
+  EXPECT_EQ(seen.size(), 2U) << "some come in time, some too late";
+}
+
 // Calls, at most once: whatever is lost with a node, no call runs twice and none is left unanswered.
 TEST(Deterministic, LossOfANodeAtAnyMomentLeavesNoCallOpen) {
   register_ledgers();
