@@ -1,10 +1,13 @@
 #include "runtime/telemetry/trace.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <utility>
 
 #include "runtime/core/atomic_file.h"
+#include "runtime/core/log.h"
 
 namespace desta::runtime {
 namespace {
@@ -45,7 +48,19 @@ Trace::ThreadLog& Trace::own_log() {
   return *own;
 }
 
+std::uint64_t Trace::left_out() const {
+  const std::uint64_t seen = seen_;
+  return seen > most_events_ ? seen - most_events_ : 0;
+}
+
 void Trace::record(Event event) {
+  if (const std::uint64_t before = seen_.fetch_add(1); before >= most_events_) {
+    if (before == most_events_) {
+      log().warn("the trace of process {} is full after {} events: what comes now is only counted",
+                 process_, most_events_);
+    }
+    return;
+  }
   ThreadLog& own = own_log();
   const std::lock_guard lock(own.mutex);
   own.events.push_back(std::move(event));
@@ -58,30 +73,36 @@ void Trace::name_thread(std::string name) {
 }
 
 void Trace::write(const std::filesystem::path& path) const {
-  nlohmann::json events = nlohmann::json::array();
+  // Event by event: as one tree of values they would take many times the memory.
+  std::string text = "{\"traceEvents\":[";
+  const auto add = [&text](const nlohmann::json& event) {
+    text += text.back() == '[' ? "\n" : ",\n";
+    text += event.dump();
+  };
   {
     const std::lock_guard lock(mutex_);
     for (std::size_t thread = 0; thread < threads_.size(); ++thread) {
       const std::lock_guard own_lock(threads_[thread]->mutex);
       if (!threads_[thread]->name.empty()) {
-        events.push_back({{"ph", "M"},
-                          {"name", "thread_name"},
-                          {"pid", process_},
-                          {"tid", thread},
-                          {"args", {{"name", threads_[thread]->name}}}});
+        add({{"ph", "M"},
+             {"name", "thread_name"},
+             {"pid", process_},
+             {"tid", thread},
+             {"args", {{"name", threads_[thread]->name}}}});
       }
       for (const Event& event : threads_[thread]->events) {
-        events.push_back({{"ph", "X"},
-                          {"name", event.name},
-                          {"cat", event.category.empty() ? "desta" : event.category},
-                          {"pid", process_},
-                          {"tid", thread},
-                          {"ts", event.begin_us},
-                          {"dur", event.duration_us}});
+        add({{"ph", "X"},
+             {"name", event.name},
+             {"cat", event.category.empty() ? "desta" : event.category},
+             {"pid", process_},
+             {"tid", thread},
+             {"ts", event.begin_us},
+             {"dur", event.duration_us}});
       }
     }
   }
-  write_file_atomically(path, nlohmann::json{{"traceEvents", std::move(events)}}.dump());
+  text += fmt::format("\n],\"otherData\":{{\"eventsLeftOut\":{}}}}}\n", left_out());
+  write_file_atomically(path, text);
 }
 
 }  // namespace desta::runtime

@@ -107,6 +107,28 @@ TEST_F(Telemetry, TraceHoldsSpansOfEachThread) {
   EXPECT_NE(events[3].at("tid"), events[2].at("tid"));
 }
 
+TEST_F(Telemetry, FullTraceKeepsWhatItHasAndCountsTheRest) {
+  Trace trace(0, 5);
+  trace.enable();
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 4; ++i) {
+        const Trace::Span span(trace, "call");
+      }
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(trace.left_out(), 7U);
+  const fs::path path = folder_ / "trace.json";
+  trace.write(path);
+  const auto file = nlohmann::json::parse(read_file(path));
+  EXPECT_EQ(file.at("traceEvents").size(), 5U);
+  EXPECT_EQ(file.at("otherData").at("eventsLeftOut"), 7);
+}
+
 TEST(Progress, ShowsPercentRateAndTimeLeft) {
   // 420 of 1000 in 42 s: 10 a second, 58 s to go.
   EXPECT_EQ(format_progress("train", 420, 1000, 42.0, "loss 2.1"),
