@@ -167,7 +167,11 @@ struct IncomingCall {
   [[nodiscard]] WireReader arguments() const;
   // Begins the message of a good answer: the result is packed behind it.
   void begin_reply(WireWriter& writer) const;
+  // Throws TransportError when it cannot be sent: it is too long, or there is no way any more. Then
+  // refuse() tells the caller.
   void reply(WireWriter& writer) const;
+  // The same for answers of a few bytes: what cannot be sent is logged.
+  void reply_or_log(WireWriter& writer) const;
   void refuse(ReplyStatus status, const RemoteError& error) const;
 };
 

@@ -44,7 +44,7 @@ class RemoteControlCall final : public Call {
   void answer() override {
     WireWriter writer;
     incoming_.begin_reply(writer);
-    incoming_.reply(writer);
+    incoming_.reply_or_log(writer);
   }
   void refuse(ReplyStatus status, RemoteError error) override { incoming_.refuse(status, error); }
   void release() override { delete this; }

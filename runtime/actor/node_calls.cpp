@@ -72,8 +72,12 @@ void IncomingCall::begin_reply(WireWriter& writer) const {
 void IncomingCall::reply(WireWriter& writer) const {
   Message answer{core->node(), message.from, {}, {}};
   close(writer, answer);
+  core->send(std::move(answer));
+}
+
+void IncomingCall::reply_or_log(WireWriter& writer) const {
   try {
-    core->send(std::move(answer));
+    reply(writer);
   } catch (const Error& error) {
     if (!core->stopping()) {
       log().warn("an answer to node {} was lost: {}", message.from, error.what());
@@ -88,7 +92,7 @@ void IncomingCall::refuse(ReplyStatus status, const RemoteError& error) const {
   answer.request = header.request;
   WireWriter writer;
   writer(answer, error);
-  reply(writer);
+  reply_or_log(writer);
 }
 
 void NodeCore::begin_call(WireWriter& call, FutureBase& future, const MethodEntry& method) {

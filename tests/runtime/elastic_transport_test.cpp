@@ -19,11 +19,12 @@ class LateNews : public ElasticTransport {
  public:
   using ElasticTransport::ElasticTransport;
   void on_lost(LostHandler handler) override {
-    ElasticTransport::on_lost([this, handler = std::move(handler)](int node, const std::string& why) {
-      noticed = true;
-      told.wait(false);
-      handler(node, why);
-    });
+    ElasticTransport::on_lost(
+        [this, handler = std::move(handler)](int node, const std::string& why) {
+          noticed = true;
+          told.wait(false);
+          handler(node, why);
+        });
   }
   void tell() {
     told = true;
@@ -96,6 +97,38 @@ TEST_F(Elastic, CallsOfTheLastMomentFailOrAreSentAgainAsThoseBefore) {
   worker.job_lost("it was cut off");
   runner.join();
   system.shutdown();
+}
+
+TEST_F(Elastic, AnswerThatIsTooLongIsAnError) {
+  register_probe();
+  InProcessNetwork network(1);
+  ElasticTransport transport(network.node(0));
+  ActorSystem system(transport);
+  listen(transport);
+  JoinOptions narrow = quick_options();
+  narrow.max_body = 4096;
+  JoinedTransport link(address_, token_, narrow);
+  ActorSystem worker(link);
+  std::thread runner([&] { worker.run_until_shutdown(); });
+  ASSERT_TRUE(eventually([&] { return system.nodes().size() == 2; }));
+  const auto probe = system.spawn<Probe>({.node = link.node()}, ProbeOptions{});
+  std::vector<Future<void>> done;
+  for (int number = 0; number < 900; ++number) {
+    done.push_back(probe.call<&Probe::append>(number));
+  }
+  wait_all(done);
+  EXPECT_EQ(probe.call<&Probe::numbers>().get().size(), 900U);
+  for (int number = 0; number < 900; ++number) {
+    done.push_back(probe.call<&Probe::append>(number));
+  }
+  wait_all(done);
+  const std::string message = message_of<TransportError>(
+      [&] { (void)probe.call<&Probe::numbers>().get(std::chrono::seconds(60)); });
+  EXPECT_NE(message.find("a message of 72"), std::string::npos) << message;
+  EXPECT_NE(message.find("method numbers"), std::string::npos) << message;
+  EXPECT_EQ(probe.call<&Probe::add>(1).get(), 1) << "and the actor goes on";
+  system.shutdown();
+  runner.join();
 }
 
 }  // namespace
