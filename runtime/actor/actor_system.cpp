@@ -169,9 +169,14 @@ std::shared_ptr<detail::ActorHandle> ActorSystem::spawn_packed(const detail::Act
   } else if (request.address.node == node()) {
     (void)core_->create(request);
   } else {
+    const bool on_worker = request.address.node >= node_count();
+    if (on_worker) {
+      // A message to a worker that never was would be waited for for ever.
+      ask(detail::directory_ref(*core_).call<&Directory::check_node>(request.address.node), what);
+    }
     const auto made =
         detail::agent_ref(*core_, request.address.node).call<&NodeAgent::create>(request);
-    if (request.address.node >= node_count()) {
+    if (on_worker) {
       ask(made, what);
     } else if (const auto error = made.error(); error.has_value()) {
       throw_error(error->kind, fmt::format("{}: {}", what, error->message));

@@ -124,15 +124,7 @@ void Directory::forget(ActorId actor) {
 Task<ActorAddress> Directory::spawn(SpawnRequest request) {
   const ActorId id = request.address.id;
   ActorAddress& address = request.address;
-  if (request.options.node >= core_.transport().node_count() &&
-      !nodes_.contains(request.options.node)) {
-    throw InternalError("there is no node {}: the job has {}", request.options.node,
-                        core_.transport().node_count());
-  }
-  if (const auto node = nodes_.find(request.options.node);
-      node != nodes_.end() && node->second.info.state == NodeState::kDead) {
-    throw InternalError("node {} is lost: {}", node->first, node->second.info.death_cause);
-  }
+  check_node(request.options.node);
   const auto [name, added] = names_.try_emplace(address.name, id);
   if (!added) {
     throw InternalError("the name is taken by an actor on node {}",
@@ -173,6 +165,17 @@ Task<ActorAddress> Directory::spawn(SpawnRequest request) {
     }
   }
   co_return address;
+}
+
+void Directory::check_node(int number) const {
+  const auto node = nodes_.find(number);
+  if (number >= core_.transport().node_count() && node == nodes_.end()) {
+    throw InternalError("there is no node {}: the job has {}", number,
+                        core_.transport().node_count());
+  }
+  if (node != nodes_.end() && node->second.info.state == NodeState::kDead) {
+    throw InternalError("node {} is lost: {}", number, node->second.info.death_cause);
+  }
 }
 
 ActorAddress Directory::look_up(const std::string& name) {
@@ -430,6 +433,7 @@ void register_directory() {
   actor_type<Directory>("desta.directory")
       .default_group({.threads = 1, .calls = std::numeric_limits<int>::max()})
       .method<&Directory::spawn>("spawn")
+      .method<&Directory::check_node>("check_node")
       .method<&Directory::look_up>("look_up")
       .method<&Directory::actor_ended>("actor_ended")
       .method<&Directory::end_actor>("end_actor")

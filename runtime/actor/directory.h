@@ -56,6 +56,8 @@ class Directory {
   // Reserves the name and the resources, chooses the node and has the actor made there. Throws
   // InternalError (name taken, no such node), InsufficientResources, or what making it threw.
   Task<ActorAddress> spawn(SpawnRequest request);
+  // Throws InternalError when there is no such node, or it is lost.
+  void check_node(int node) const;
   // Throws InternalError when there is none of this name.
   [[nodiscard]] ActorAddress look_up(const std::string& name);
   void actor_ended(ActorId actor, const RemoteError& cause);

@@ -99,6 +99,26 @@ TEST_F(Elastic, CallsOfTheLastMomentFailOrAreSentAgainAsThoseBefore) {
   system.shutdown();
 }
 
+TEST_F(Elastic, SpawnOnAWorkerThatNeverWasIsRefusedOnEveryNode) {
+  register_probe();
+  InProcessNetwork network(2);
+  ElasticTransport first(network.node(0));
+  ElasticTransport second(network.node(1));
+  ActorSystem system(first);
+  ActorSystem other(second);
+  listen(first);
+  std::thread runner([&] { other.run_until_shutdown(); });
+  for (ActorSystem* const from : {&system, &other}) {
+    for (const char* const name : {"", "p"}) {
+      const std::string message = message_of<InternalError>(
+          [&] { (void)from->spawn<Probe>({.name = name, .node = 7}, ProbeOptions{}); });
+      EXPECT_TRUE(message.ends_with("there is no node 7: the job has 2")) << message;
+    }
+  }
+  system.shutdown();
+  runner.join();
+}
+
 TEST_F(Elastic, AnswerThatIsTooLongIsAnError) {
   register_probe();
   InProcessNetwork network(1);
