@@ -45,6 +45,17 @@ ActorSystemOptions completed(ActorSystemOptions options) {
   return options;
 }
 
+// What a thread may touch that is still inside a method must outlive it, and nobody knows how long
+// that is. It stays in sight, so that nothing takes it for a leak.
+void keep_for_ever(std::unique_ptr<detail::NodeCore> core,
+                   std::unique_ptr<detail::Scheduler> scheduler) {
+  using Kept = std::pair<std::unique_ptr<detail::NodeCore>, std::unique_ptr<detail::Scheduler>>;
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<Kept>;
+  const std::lock_guard lock(mutex);
+  kept->emplace_back(std::move(core), std::move(scheduler));
+}
+
 }  // namespace
 
 ActorSystem::ActorSystem(Transport& transport, ActorSystemOptions options)
@@ -110,12 +121,10 @@ ActorSystem::~ActorSystem() {
   if (stop_local(scheduler_.now() + patience)) {
     return;
   }
-  // A thread is still inside a method: what it may touch must outlive it, so it is never freed.
   for (const std::string& running : core_->still_running()) {
     log().error("{} did not end; its thread is left behind", running);
   }
-  (void)core_.release();
-  (void)own_scheduler_.release();
+  keep_for_ever(std::move(core_), std::move(own_scheduler_));
 }
 
 int ActorSystem::node() const { return transport_.node(); }
