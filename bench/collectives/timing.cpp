@@ -12,7 +12,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kLeastRuns = 5;
-constexpr int kMostRuns = 200'000;
+constexpr int kBatches = 5;
+constexpr int kMostInABatch = 1000;
 
 double seconds_of(const std::function<void()>& run) {
   const auto start = Clock::now();
@@ -28,20 +29,28 @@ Times time_runs(const std::function<void()>& run, Loop loop, double seconds) {
   run();
   double one = seconds_of(run);
   MPI_Bcast(&one, 1, MPI_DOUBLE, 0, MPI_COMM_WORLD);
-  const int runs = std::clamp(static_cast<int>(seconds / one), kLeastRuns, kMostRuns);
-  MPI_Barrier(MPI_COMM_WORLD);
+  // In batches, after each of which rank 0 says whether there is time for another: a single run
+  // tells little of how long many take.
+  const int batch = std::clamp(static_cast<int>(seconds / kBatches / one), 1, kMostInABatch);
   double total = 0;
-  if (loop == Loop::kBarrier) {
-    for (int i = 0; i < runs; ++i) {
-      MPI_Barrier(MPI_COMM_WORLD);
-      total += seconds_of(run);
-    }
-  } else {
-    total = seconds_of([&] {
-      for (int i = 0; i < runs; ++i) {
-        run();
+  int runs = 0;
+  for (int goes_on = 1; goes_on != 0;) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (loop == Loop::kBarrier) {
+      for (int i = 0; i < batch; ++i) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        total += seconds_of(run);
       }
-    });
+    } else {
+      total += seconds_of([&] {
+        for (int i = 0; i < batch; ++i) {
+          run();
+        }
+      });
+    }
+    runs += batch;
+    goes_on = runs < kLeastRuns || total < seconds ? 1 : 0;
+    MPI_Bcast(&goes_on, 1, MPI_INT, 0, MPI_COMM_WORLD);
   }
   const double mean = 1e6 * total / runs;
   Times times;

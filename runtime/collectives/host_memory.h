@@ -25,12 +25,14 @@ namespace desta::runtime {
 
 class HostMemory {
  public:
-  // Messages up to this size pass through slots that everyone reads: one flag each instead of two.
-  // At 8 KiB and more two ranks are faster when each reduces a half (bench/RESULTS.md).
-  static constexpr std::size_t kSlot = 8 << 10;
+  // Buffers up to this size pass through slots that everyone reads: one flag each instead of two.
+  // At 4 KiB an all-reduce of two ranks took 1.5 us, Open MPI's 3.7 us; larger slots were not
+  // tried.
+  static constexpr std::size_t kSlot = 4 << 10;
   // Bytes of a buffer that are staged at a time, twice: one part is copied in while another is
-  // reduced. Of 64 KiB to 1 MiB this was fastest; windows, their results and the reduction's blocks
-  // then stay in a second-level cache of 2 MiB.
+  // reduced. Of 256 KiB, 1 MiB and 4 MiB the smallest was fastest; copies between two cores alone
+  // reached 12 GB/s in windows of 64 KiB, 18 to 21 GB/s in those of 256 KiB and 1 MiB, 15 GB/s in
+  // those of 4 MiB.
   static constexpr std::size_t kWindow = 256 << 10;
 
   struct alignas(64) Flag {

@@ -10,7 +10,7 @@ namespace desta::runtime {
 namespace {
 
 // A segment travels in chunks of this size, so that one is added and passed on while the next one
-// comes.
+// comes. As large as the windows of shared memory; no other size was tried.
 constexpr std::size_t kChunk = std::size_t{256} << 10;
 
 class Ring {

@@ -8,9 +8,9 @@
 
 namespace desta::runtime {
 
-// A message between two ranks of one host takes a microsecond or less; what takes longer than
-// kSpin is a rank that computes or that has no core. kYield is some ten times what a switch of
-// processes costs with the work of a full time slice in between left out.
+// A flag between two ranks of one host takes half a microsecond, a short message one to two; what
+// takes longer than kSpin is a rank that computes or has no core. Neither has been tuned beyond
+// that.
 inline constexpr std::chrono::microseconds kSpin{20};
 inline constexpr std::chrono::microseconds kYield{500};
 
