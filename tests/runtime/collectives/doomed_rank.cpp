@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   const int signal_number = std::string(argv[1]) == "KILL" ? SIGKILL : SIGSTOP;
   MpiEnvironment job(&argc, &argv);
   CommunicatorOptions options;
-  options.timeout = 800ms;
+  options.timeout = 500ms;
   options.algorithm = argv[3];
   options.tables.clear();
   if (std::stoi(argv[4]) > 1) {
