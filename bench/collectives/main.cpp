@@ -151,19 +151,18 @@ class Bench {
 
   // What leaves the first host in one all-reduce, beside the least that must.
   void print_traffic() {
-    constexpr std::size_t kBytes = 1 << 20;
+    const std::size_t bytes = most_bytes_;
     for (std::size_t i = 0; i < communicators_.size(); ++i) {
       Communicator& communicator = *communicators_[i];
       const auto before = communicator.traffic().between_hosts;
-      communicator.all_reduce(user_.data(), kBytes / sizeof(float), DType::kFloat32,
-                              ReduceOp::kSum);
+      communicator.all_reduce(user_.data(), bytes / sizeof(float), DType::kFloat32, ReduceOp::kSum);
       auto left = host_ == 0 ? communicator.traffic().between_hosts - before : 0;
       MPI_Allreduce(MPI_IN_PLACE, &left, 1, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
       if (rank_ == 0) {
         fmt::print(
-            "# desta {}: algorithms {}; of 1 MiB {} bytes leave a host, the least is {}\n",
-            names_[i], communicator.algorithms(), left,
-            2 * static_cast<std::size_t>(hosts_ - 1) * kBytes / static_cast<std::size_t>(hosts_));
+            "# desta {}: algorithms {}; of {} bytes {} leave a host, the least is {}\n", names_[i],
+            communicator.algorithms(), bytes, left,
+            2 * static_cast<std::size_t>(hosts_ - 1) * bytes / static_cast<std::size_t>(hosts_));
       }
     }
   }
