@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -35,102 +36,181 @@ class OwnedComm {
   MPI_Comm handle_ = MPI_COMM_NULL;
 };
 
-class MpiTransfer : public PeerLinks::Transfer {
- public:
-  enum class Direction : std::uint8_t { kSend, kReceive };
+// Calls `piece(offset, bytes)` for the pieces of a message: full ones of kMostAtOnce and, always, a
+// shorter last one. A receiver that expects another number of bytes therefore meets a piece of the
+// wrong size, whatever the numbers are.
+template <typename Piece>
+void for_each_piece(std::size_t bytes, const Piece& piece) {
+  std::size_t offset = 0;
+  for (bool last = false; !last; offset += kMostAtOnce) {
+    const std::size_t length = std::min(kMostAtOnce, bytes - offset);
+    last = length < kMostAtOnce;
+    piece(offset, length);
+  }
+}
 
-  MpiTransfer(Direction direction, int peer, std::size_t bytes)
-      : direction_(direction), peer_(peer), bytes_(bytes) {}
-  ~MpiTransfer() override {
+void check_link(int code) {
+  if (code != MPI_SUCCESS) {
+    throw LinkBroken("{}", mpi_error_text(code));
+  }
+}
+
+class MpiSend : public PeerLinks::Transfer {
+ public:
+  MpiSend(MPI_Comm communicator, int peer, int tag, const void* data, std::size_t bytes) {
+    for_each_piece(bytes, [&](std::size_t offset, std::size_t length) {
+      check_link(MPI_Isend(static_cast<const std::byte*>(data) + offset, static_cast<int>(length),
+                           MPI_BYTE, peer, tag, communicator, &requests_.emplace_back()));
+    });
+  }
+  ~MpiSend() override {
     if (!mpi_is_live()) {
       return;
     }
     for (MPI_Request& request : requests_) {
-      if (direction_ == Direction::kSend || !is_taken_back(request)) {
+      if (request != MPI_REQUEST_NULL) {
         MPI_Request_free(&request);  // left to finish on its own
       }
     }
   }
-  MpiTransfer(const MpiTransfer&) = delete;
-  MpiTransfer& operator=(const MpiTransfer&) = delete;
-
-  // Calls `start(offset, bytes, request)` for the pieces of the message: full ones of kMostAtOnce
-  // and, always, a shorter last one. A receiver that expects another number of bytes therefore
-  // meets a piece of the wrong size, whatever the numbers are.
-  template <typename Start>
-  void start_pieces(Start start) {
-    std::size_t offset = 0;
-    for (bool last = false; !last; offset += kMostAtOnce) {
-      const std::size_t length = std::min(kMostAtOnce, bytes_ - offset);
-      last = length < kMostAtOnce;
-      MPI_Request request = MPI_REQUEST_NULL;
-      if (const int code = start(offset, static_cast<int>(length), &request); code != MPI_SUCCESS) {
-        throw LinkBroken("{}", mpi_error_text(code));
-      }
-      requests_.push_back(request);
-      lengths_.push_back(length);
-    }
-  }
+  MpiSend(const MpiSend&) = delete;
+  MpiSend& operator=(const MpiSend&) = delete;
 
   [[nodiscard]] bool done() override {
-    for (; !requests_.empty(); requests_.pop_front(), lengths_.pop_front()) {
+    for (; !requests_.empty(); requests_.pop_front()) {
       int finished = 0;
-      MPI_Status status;
-      const int code = MPI_Test(&requests_.front(), &finished, &status);
-      if (code != MPI_SUCCESS) {
-        const std::size_t length = lengths_.front();
-        requests_.pop_front();
-        fail(code, length);
-      }
+      check_link(MPI_Test(&requests_.front(), &finished, MPI_STATUS_IGNORE));
       if (finished == 0) {
         return false;
       }
-      check_length(status, lengths_.front());
     }
     return true;
   }
 
  private:
-  // MPI takes back a receive only if its message has not begun to come. One that has begun may
-  // never end, when its sender is gone.
-  static bool is_taken_back(MPI_Request& request) {
-    MPI_Cancel(&request);
-    int finished = 0;
-    for (int look = 0; look < 100 && finished == 0; ++look) {
-      if (MPI_Test(&request, &finished, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
-        return true;
+  std::deque<MPI_Request> requests_;
+};
+
+// Receives that wait for their messages, in the order in which they were asked for. One is begun
+// when its message is there and has the right size. Posted before that, a receive that is shorter
+// than its message is overrun: where Open MPI 4.1 reads from the memory of another process of the
+// host, it goes by the sender's length (mca_pml_ob1_recv_request_progress_rget).
+class Inbox {
+ public:
+  explicit Inbox(MPI_Comm communicator) : communicator_(communicator) {}
+
+  struct Piece {
+    std::byte* data = nullptr;
+    std::size_t length = 0;
+    bool begun = false;     // the rest is known
+    std::size_t bytes = 0;  // of its message
+    std::vector<std::byte> unwanted;  // a message of another size: its sender must go on
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+
+  void add(int peer, int tag, Piece& piece) {
+    const std::lock_guard lock(mutex_);
+    waiting_[{peer, tag}].push_back(&piece);
+  }
+  // Begins what can be of a tag's pieces; true when this one has begun. From then on it is its
+  // owner's alone.
+  [[nodiscard]] bool begin(int peer, int tag, const Piece& wanted) {
+    const std::lock_guard lock(mutex_);
+    while (!wanted.begun) {
+      int found = 0;
+      MPI_Message message = MPI_MESSAGE_NULL;
+      MPI_Status status;
+      check_link(MPI_Improbe(peer, tag, communicator_, &found, &message, &status));
+      if (found == 0) {
+        return false;
+      }
+      const auto queue = waiting_.find({peer, tag});
+      Piece& piece = *queue->second.front();
+      remove(queue, piece);
+      int bytes = 0;
+      MPI_Get_count(&status, MPI_BYTE, &bytes);
+      piece.begun = true;
+      piece.bytes = static_cast<std::size_t>(bytes);
+      if (piece.bytes != piece.length) {
+        piece.unwanted.resize(piece.bytes);
+        piece.data = piece.unwanted.data();
+      }
+      check_link(MPI_Imrecv(piece.data, bytes, MPI_BYTE, &message, &piece.request));
+    }
+    return true;
+  }
+  // The owner of the piece goes.
+  void give_up(int peer, int tag, Piece& piece) {
+    const std::lock_guard lock(mutex_);
+    if (const auto queue = waiting_.find({peer, tag}); !piece.begun && queue != waiting_.end()) {
+      remove(queue, piece);
+    }
+    if (piece.request != MPI_REQUEST_NULL && mpi_is_live()) {
+      MPI_Request_free(&piece.request);  // it has begun, and may never end when its sender is gone
+      kept_.push_back(std::move(piece.unwanted));
+    }
+  }
+
+ private:
+  using Queues = std::map<std::pair<int, int>, std::deque<Piece*>>;
+  void remove(Queues::iterator queue, Piece& piece) {
+    std::erase(queue->second, &piece);
+    if (queue->second.empty()) {
+      waiting_.erase(queue);
+    }
+  }
+
+  const MPI_Comm communicator_;
+  std::mutex mutex_;
+  Queues waiting_;  // by peer and tag
+  std::vector<std::vector<std::byte>> kept_;  // MPI may still write there
+};
+
+class MpiReceive : public PeerLinks::Transfer {
+ public:
+  MpiReceive(Inbox& inbox, int peer, int tag, void* data, std::size_t bytes)
+      : inbox_(inbox), peer_(peer), tag_(tag) {
+    for_each_piece(bytes, [&](std::size_t offset, std::size_t length) {
+      Inbox::Piece& piece = pieces_.emplace_back();
+      piece.data = static_cast<std::byte*>(data) + offset;
+      piece.length = length;
+      inbox_.add(peer, tag, piece);
+    });
+  }
+  ~MpiReceive() override {
+    for (Inbox::Piece& piece : pieces_) {
+      inbox_.give_up(peer_, tag_, piece);
+    }
+  }
+  MpiReceive(const MpiReceive&) = delete;
+  MpiReceive& operator=(const MpiReceive&) = delete;
+
+  [[nodiscard]] bool done() override {
+    for (; !pieces_.empty(); pieces_.pop_front(), begun_ = false) {
+      Inbox::Piece& piece = pieces_.front();
+      begun_ = begun_ || inbox_.begin(peer_, tag_, piece);
+      if (!begun_) {
+        return false;
+      }
+      int finished = 0;
+      check_link(MPI_Test(&piece.request, &finished, MPI_STATUS_IGNORE));
+      if (finished == 0) {
+        return false;
+      }
+      if (piece.bytes != piece.length) {
+        throw TransportError("the message of rank {} has {} bytes, not the {} expected", peer_,
+                             piece.bytes, piece.length);
       }
     }
-    return finished != 0;
+    return true;
   }
 
-  [[noreturn]] void fail(int code, std::size_t length) const {
-    int error_class = MPI_SUCCESS;
-    MPI_Error_class(code, &error_class);
-    if (error_class == MPI_ERR_TRUNCATE) {
-      throw TransportError("the message of rank {} has more than the {} bytes expected", peer_,
-                           length);
-    }
-    throw LinkBroken("{}", mpi_error_text(code));
-  }
-
-  void check_length(const MPI_Status& status, std::size_t length) const {
-    if (direction_ == Direction::kSend) {
-      return;
-    }
-    int bytes = 0;
-    MPI_Get_count(&status, MPI_BYTE, &bytes);
-    if (static_cast<std::size_t>(bytes) != length) {
-      throw TransportError("the message of rank {} has {} bytes, not the {} expected", peer_, bytes,
-                           length);
-    }
-  }
-
-  const Direction direction_;
+ private:
+  Inbox& inbox_;
   const int peer_;
-  const std::size_t bytes_;
-  std::deque<MPI_Request> requests_;
-  std::deque<std::size_t> lengths_;
+  const int tag_;
+  std::deque<Inbox::Piece> pieces_;  // a deque leaves them where they are
+  bool begun_ = false;               // the first of them
 };
 
 // MPI's own all-reduce under way. It cannot be taken back: like a send that nobody receives, it is
@@ -182,7 +262,8 @@ MPI_Op mpi_op(ReduceOp op) {
 
 class MpiLinks : public PeerLinks {
  public:
-  explicit MpiLinks(MPI_Comm parent) : messages_(parent), notices_(parent) {
+  explicit MpiLinks(MPI_Comm parent)
+      : messages_(parent), notices_(parent), inbox_(messages_.get()) {
     MPI_Comm_rank(messages_.get(), &rank_);
     MPI_Comm_size(messages_.get(), &size_);
   }
@@ -192,22 +273,12 @@ class MpiLinks : public PeerLinks {
 
   [[nodiscard]] std::unique_ptr<Transfer> send(int peer, int tag, const void* data,
                                                std::size_t bytes) override {
-    auto transfer = std::make_unique<MpiTransfer>(MpiTransfer::Direction::kSend, peer, bytes);
-    transfer->start_pieces([&](std::size_t offset, int length, MPI_Request* request) {
-      return MPI_Isend(static_cast<const std::byte*>(data) + offset, length, MPI_BYTE, peer, tag,
-                       messages_.get(), request);
-    });
-    return transfer;
+    return std::make_unique<MpiSend>(messages_.get(), peer, tag, data, bytes);
   }
 
   [[nodiscard]] std::unique_ptr<Transfer> receive(int peer, int tag, void* data,
                                                   std::size_t bytes) override {
-    auto transfer = std::make_unique<MpiTransfer>(MpiTransfer::Direction::kReceive, peer, bytes);
-    transfer->start_pieces([&](std::size_t offset, int length, MPI_Request* request) {
-      return MPI_Irecv(static_cast<std::byte*>(data) + offset, length, MPI_BYTE, peer, tag,
-                       messages_.get(), request);
-    });
-    return transfer;
+    return std::make_unique<MpiReceive>(inbox_, peer, tag, data, bytes);
   }
 
   [[nodiscard]] std::unique_ptr<Transfer> native_all_reduce(const void* source, void* destination,
@@ -263,6 +334,7 @@ class MpiLinks : public PeerLinks {
  private:
   const OwnedComm messages_;
   const OwnedComm notices_;
+  Inbox inbox_;
   int rank_ = 0;
   int size_ = 1;
   std::mutex mutex_;
