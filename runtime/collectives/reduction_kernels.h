@@ -96,6 +96,19 @@ struct Narrow<Float16, float> {
   }
 };
 
+// Element `index` of a vector. Callers' buffers may lie anywhere: a T* would promise alignment.
+template <typename T>
+inline T element(const void* vector, std::size_t index) {
+  T value;
+  __builtin_memcpy(&value, static_cast<const char*>(vector) + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <typename T>
+inline void set_element(void* vector, std::size_t index, T value) {
+  __builtin_memcpy(static_cast<char*>(vector) + index * sizeof(T), &value, sizeof(T));
+}
+
 struct Sum {
   template <typename T>
   static T of(T first, T second) {
@@ -175,21 +188,22 @@ void reduce_as(const ReduceTask& task) {
   const auto divisor = static_cast<Wide>(task.divisor);
   for (std::size_t begin = 0; begin < task.count; begin += kBlock) {
     const std::size_t length = task.count - begin < kBlock ? task.count - begin : kBlock;
-    const auto* first = static_cast<const Stored*>(task.contributions[0]) + begin;
+    const void* first = task.contributions[0];
     if (task.contribution_count == 1) {
       for (std::size_t i = 0; i < length; ++i) {
-        sum[i] = widen(first[i]);
+        sum[i] = widen(element<Stored>(first, begin + i));
       }
     } else {
-      const auto* second = static_cast<const Stored*>(task.contributions[1]) + begin;
+      const void* second = task.contributions[1];
       for (std::size_t i = 0; i < length; ++i) {
-        sum[i] = Op::of(widen(first[i]), widen(second[i]));
+        sum[i] = Op::of(widen(element<Stored>(first, begin + i)),
+                        widen(element<Stored>(second, begin + i)));
       }
     }
     for (std::size_t rank = 2; rank < task.contribution_count; ++rank) {
-      const auto* other = static_cast<const Stored*>(task.contributions[rank]) + begin;
+      const void* other = task.contributions[rank];
       for (std::size_t i = 0; i < length; ++i) {
-        sum[i] = Op::of(sum[i], widen(other[i]));
+        sum[i] = Op::of(sum[i], widen(element<Stored>(other, begin + i)));
       }
     }
     if (task.divisor > 1) {
@@ -205,7 +219,7 @@ void reduce_as(const ReduceTask& task) {
       block = rounded;
     }
     for (std::size_t result = 0; result < task.result_count; ++result) {
-      auto* out = static_cast<Stored*>(task.results[result]) + begin;
+      char* out = static_cast<char*>(task.results[result]) + begin * sizeof(Stored);
       if (task.streaming) {
         stream(out, block, length * sizeof(Stored));
       } else {
@@ -252,18 +266,16 @@ void reduce_task(const ReduceTask& task) {
 
 template <typename Stored>
 void widen_all(const void* from, float* to, std::size_t count) {
-  const auto* in = static_cast<const Stored*>(from);
   for (std::size_t i = 0; i < count; ++i) {
-    to[i] = widen(in[i]);
+    to[i] = widen(element<Stored>(from, i));
   }
 }
 
 template <typename Stored>
 void narrow_all(const float* from, void* to, std::size_t count, int divisor) {
-  auto* out = static_cast<Stored*>(to);
   const auto by = static_cast<float>(divisor);
   for (std::size_t i = 0; i < count; ++i) {
-    out[i] = Narrow<Stored, float>::of(from[i] / by);
+    set_element(to, i, Narrow<Stored, float>::of(from[i] / by));
   }
 }
 
