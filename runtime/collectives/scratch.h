@@ -4,7 +4,10 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 namespace desta::runtime {
 
@@ -23,9 +26,13 @@ class Scratch {
     }
     return memory_.get();
   }
-  // Never gives the memory back: a transport may still use it.
+  // Never gives the memory back: a transport may still use it. It stays in sight, so that nothing
+  // takes it for a leak.
   void abandon() {
-    (void)memory_.release();
+    static std::mutex mutex;
+    static auto* const kept = new std::vector<Memory>;
+    const std::lock_guard lock(mutex);
+    kept->push_back(std::move(memory_));
     size_ = 0;
   }
 
@@ -33,7 +40,8 @@ class Scratch {
   struct Free {
     void operator()(std::byte* memory) const { std::free(memory); }
   };
-  std::unique_ptr<std::byte, Free> memory_;
+  using Memory = std::unique_ptr<std::byte, Free>;
+  Memory memory_;
   std::size_t size_ = 0;
 };
 
