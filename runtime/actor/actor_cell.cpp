@@ -168,8 +168,7 @@ void ActorCell::activate(Lane& lane) {
       } else if (served >= kBatch) {
         step = Step::kYield;
       } else if (!lane.resumptions_.empty()) {
-        resumption = lane.resumptions_.front();
-        lane.resumptions_.pop_front();
+        resumption = lane.take_resumption();
         if (resumption.call != nullptr) {
           resumption.call->waits_for = nullptr;
         }

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -18,6 +17,7 @@
 #include "runtime/actor/registry.h"
 #include "runtime/actor/scheduler.h"
 #include "runtime/actor/spawn_options.h"
+#include "runtime/core/adaptive_mutex.h"
 
 namespace desta::runtime {
 
@@ -77,13 +77,23 @@ class Lane {
     std::coroutine_handle<> coroutine;
     Call* call;
   };
+  [[nodiscard]] Resumption take_resumption() {
+    const Resumption taken = resumptions_[resumed_++];
+    if (resumed_ == resumptions_.size()) {
+      resumptions_.clear();
+      resumed_ = 0;
+    }
+    return taken;
+  }
 
   ActorCell* cell_ = nullptr;
   GroupLimits limits_;
   Call* head_ = nullptr;  // waiting calls, oldest first
   Call* tail_ = nullptr;
   std::vector<Call*> running_;  // begun and not ended
-  std::deque<Resumption> resumptions_;
+  // Coroutines that may go on, from `resumed_` on: an empty deque would take 576 bytes of an idle actor.
+  std::vector<Resumption> resumptions_;
+  std::size_t resumed_ = 0;
   int activations_ = 0;              // asked of the scheduler, or on a thread
   std::shared_ptr<ActorCell> keep_;  // the cell itself, while there are activations
 };
@@ -193,7 +203,7 @@ class ActorCell : public std::enable_shared_from_this<ActorCell> {
   const ActorContext context_;
   std::shared_ptr<void> object_;
 
-  mutable std::mutex mutex_;
+  mutable AdaptiveMutex mutex_;
   ActorState state_ = ActorState::kStarting;
   bool gate_open_ = false;  // calls may begin
   bool construct_due_ = false;

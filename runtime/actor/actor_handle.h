@@ -10,6 +10,7 @@
 
 #include "runtime/actor/errors.h"
 #include "runtime/actor/messages.h"
+#include "runtime/core/adaptive_mutex.h"
 
 namespace desta::runtime::detail {
 
@@ -37,7 +38,7 @@ class ActorHandle {
 
   // Where calls to it go. The rest is under `mutex`.
   enum class Way { kOpen, kParked, kDead };
-  std::mutex mutex;
+  AdaptiveMutex mutex;
   std::shared_ptr<ActorCell> cell;  // when it lives on this node
   Way way = Way::kOpen;
   RemoteError death;                   // kDead

@@ -25,6 +25,7 @@
 #include "runtime/actor/actor_handle.h"
 #include "runtime/actor/errors.h"
 #include "runtime/actor/scheduler.h"
+#include "runtime/core/adaptive_mutex.h"
 #include "runtime/core/wire.h"
 
 namespace desta::runtime {
@@ -94,7 +95,7 @@ class FutureBase : public boost::intrusive_ref_counter<FutureBase> {
   std::shared_ptr<ActorHandle> handle_;
   const MethodEntry* method_;
   std::unique_ptr<RemoteError> error_;
-  std::mutex mutex_;
+  AdaptiveMutex mutex_;
   std::uint64_t next_watcher_ = 1;
   std::vector<Watcher> watchers_;
 };

@@ -102,8 +102,11 @@ std::shared_ptr<ActorCell> NodeCore::find(ActorId id) {
 
 std::optional<Future<void>> NodeCore::cell_ended(ActorCell& cell) {
   const SpawnRequest& request = cell.request();
-  RemoteError cause = cell.death();
-  cause.actor = cell.name();
+  const auto cause = [&cell] {
+    RemoteError error = cell.death();
+    error.actor = cell.name();
+    return error;
+  };
   const bool escalate = request.options.escalate && cell.has_failed();
   std::shared_ptr<ActorCell> oldest;
   {
@@ -122,17 +125,18 @@ std::optional<Future<void>> NodeCore::cell_ended(ActorCell& cell) {
     return std::nullopt;
   }
   if (request.options.lifetime == Lifetime::kOwned) {
-    if (request.owner.node == node_) {
-      child_ended(request.owner.actor, cell.id(), cause, escalate);
-    } else if (request.owner.actor != 0 || escalate) {
+    const bool concerns_owner = request.owner.actor != 0 || escalate;
+    if (concerns_owner && request.owner.node == node_) {
+      child_ended(request.owner.actor, cell.id(), cause(), escalate);
+    } else if (concerns_owner) {
       (void)agent_ref(*this, request.owner.node)
-          .call<&NodeAgent::child_ended>(request.owner.actor, cell.id(), cause, escalate);
+          .call<&NodeAgent::child_ended>(request.owner.actor, cell.id(), cause(), escalate);
     }
   }
   if (!is_tracked(request)) {
     return std::nullopt;
   }
-  return directory_ref(*this).call<&Directory::actor_ended>(cell.id(), cause);
+  return directory_ref(*this).call<&Directory::actor_ended>(cell.id(), cause());
 }
 
 void NodeCore::child_ended(ActorId owner, ActorId child, const RemoteError& cause, bool escalate) {
@@ -157,9 +161,13 @@ void NodeCore::end_children(ActorCell& cell) {
   if (stopping_) {
     return;
   }
+  const std::vector<Child> children = cell.take_children();
+  if (children.empty()) {
+    return;
+  }
   const RemoteError cause{ErrorKind::kInternal, "",
                           fmt::format("its owner {} has ended", cell.name()), "", ""};
-  for (const Child& child : cell.take_children()) {
+  for (const Child& child : children) {
     end_actor(child.id, child.node, child.may_move, cause);
   }
 }

@@ -19,6 +19,7 @@
 #include "runtime/actor/future.h"
 #include "runtime/actor/object_store.h"
 #include "runtime/actor/scheduler.h"
+#include "runtime/core/adaptive_mutex.h"
 #include "runtime/transport/transport.h"
 
 namespace desta::runtime {
@@ -129,24 +130,24 @@ class NodeCore {
 
   // A reference may be let go of after the node is gone: the last one finds the table still.
   struct HandleTable {
-    std::mutex mutex;
+    AdaptiveMutex mutex;
     std::unordered_map<ActorId, std::weak_ptr<ActorHandle>> handles;
   };
   static void forget_handle(HandleTable& table, ActorId id);
   const std::shared_ptr<HandleTable> table_ = std::make_shared<HandleTable>();
-  std::mutex& handles_mutex_ = table_->mutex;
+  AdaptiveMutex& handles_mutex_ = table_->mutex;
   std::unordered_map<ActorId, std::weak_ptr<ActorHandle>>& handles_ = table_->handles;
   std::set<int> lost_nodes_;
   std::map<ActorId, int> moved_;
 
-  mutable std::mutex cells_mutex_;
+  mutable AdaptiveMutex cells_mutex_;
   std::unordered_map<ActorId, std::shared_ptr<ActorCell>> cells_;
   std::deque<std::shared_ptr<ActorCell>> dead_;  // the last, for what they died of
 
-  std::mutex pending_mutex_;
+  AdaptiveMutex pending_mutex_;
   std::unordered_map<std::uint64_t, Pending> pending_;
 
-  mutable std::mutex waits_mutex_;
+  mutable AdaptiveMutex waits_mutex_;
   std::map<const FutureBase*, Scheduler::Clock::time_point> program_waits_;
 };
 

@@ -1,5 +1,7 @@
 #include "runtime/core/buffer.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -12,6 +14,9 @@ namespace {
 constexpr std::align_val_t kAlignment{64};
 // glibc gives blocks from 128 KiB on back to the system at once (M_MMAP_THRESHOLD).
 constexpr std::size_t kSmallestKept = std::size_t{128} << 10;
+constexpr std::align_val_t kHugePage{std::size_t{2} << 20};
+// From here on capacity_for() rounds to 1 MiB: little of a huge page is lost.
+constexpr std::size_t kSmallestHuge = std::size_t{8} << 20;
 constexpr std::size_t kMostKeptBytes = std::size_t{128} << 20;
 
 // Large blocks that nobody uses, by size.
@@ -51,6 +56,21 @@ class Store {
   std::size_t bytes_ = 0;
 };
 
+// In huge pages if the system gives them: the kernel copies between processes page by page (16 MiB from
+// rank to rank: 3.6 GB/s without, 5.2 to 7.2 GB/s with them; bench/actors.sh).
+void* allocate(std::size_t capacity) {
+  if (capacity < kSmallestHuge) {
+    return ::operator new(capacity, kAlignment);
+  }
+  void* block = ::operator new(capacity, kHugePage);
+  madvise(block, capacity, MADV_HUGEPAGE);
+  return block;
+}
+
+void release(void* block, std::size_t capacity) {
+  ::operator delete(block, capacity < kSmallestHuge ? kAlignment : kHugePage);
+}
+
 // Rounds sizes that may be kept, so that blocks fit again.
 std::size_t capacity_for(std::size_t size) {
   if (size < kSmallestKept) {
@@ -77,11 +97,11 @@ BufferBuilder::BufferBuilder(std::size_t size) {
   const std::size_t capacity = capacity_for(size);
   void* block = capacity >= kSmallestKept ? Store::instance().take(capacity) : nullptr;
   if (block == nullptr) {
-    block = ::operator new(capacity, kAlignment);
+    block = allocate(capacity);
   }
   block_ = std::shared_ptr<void>(block, [capacity](void* freed) {
     if (capacity < kSmallestKept || !Store::instance().keep(freed, capacity)) {
-      ::operator delete(freed, kAlignment);
+      release(freed, capacity);
     }
   });
   bytes_ = {static_cast<std::byte*>(block), size};
