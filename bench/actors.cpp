@@ -222,7 +222,9 @@ void large_payloads(ActorSystem& system) {
   constexpr std::size_t kBytes = std::size_t{16} << 20;
   constexpr int kRounds = 50;
   const auto echo = system.get_actor<Echo>("echo");
-  const Buffer buffer = Buffer::of(std::vector<char>(kBytes, 'x'));
+  BufferBuilder builder(kBytes);
+  std::ranges::fill(builder.bytes(), std::byte{'x'});
+  const Buffer buffer = std::move(builder).finish();
   for (int round = 0; round < 5; ++round) {
     (void)echo.call<&Echo::bounce>(buffer).get();
   }
