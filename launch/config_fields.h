@@ -70,6 +70,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
   });
   v.section("pipeline", [&] {
     v.value("stages", t.pipeline.stages);
+    v.value("chunks", t.pipeline.chunks);
     v.value("schedule", t.pipeline.schedule);
   });
   v.section("data_parallel", [&] {

@@ -41,6 +41,7 @@ inline void check_ranges(
           "more than 0 and at most 1");
   one_or_more("generation.batch_size", c.data.decoding.batch_size);
   one_or_more("pipeline.stages", t.pipeline.stages);
+  one_or_more("pipeline.chunks", t.pipeline.chunks);
   one_or_more("data_parallel.replicas", t.replicas);
   one_or_more("data_parallel.powersgd_rank", t.reduction.powersgd_rank);
   one_or_more("data_parallel.first_bucket_mib", t.reduction.first_bucket_mib);
@@ -78,7 +79,6 @@ inline void check_ranges(
   };
   one_of("models.precision", t.models.precision, {"float32", "bfloat16"});
   one_of("models.device", t.models.device, {"auto", "cpu", "cuda"});
-  one_of("pipeline.schedule", t.pipeline.schedule, {"1f1b", "gpipe"});
   one_of("data_parallel.wire", t.reduction.wire, {"float32", "bfloat16", "powersgd"});
   one_of("train.what", t.train.what, {"adapter", "lora", "encoder"});
   require("train.lora.targets", !t.train.lora.targets.empty(), "one or more of q, k, v");

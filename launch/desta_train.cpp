@@ -11,7 +11,8 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
 #include "trainer/partition.h"
-#include "trainer/schedule.h"
+#include "trainer/schedule_table.h"
+#include "trainer/simulator.h"
 
 namespace {
 
@@ -22,31 +23,32 @@ using desta::trainer::TrainingOptions;
 // The plan, from configuration files alone.
 void print_plan(const TrainingOptions& options) {
   const auto shapes = desta::trainer::read_shapes(options);
-  const auto parts = desta::trainer::partition(shapes, options.pipeline.stages);
+  const auto parts = desta::trainer::partition(shapes, options.pipeline.parts());
   const std::int64_t bytes = options.models.precision == "float32" ? 4 : 2;
   fmt::print("{} stages x {} replicas = {} ranks\n", options.pipeline.stages, options.replicas,
              options.pipeline.stages * options.replicas);
   const auto learning = desta::trainer::learning_stages(parts);
   std::vector<desta::trainer::StageCost> costs;
   for (const auto& part : parts) {
-    fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n", part.stage,
-               part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
+    fmt::print("  rank {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n",
+               part.stage % options.pipeline.stages, part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
     const bool backward = part.has_backward();
     costs.push_back({part.work * (backward ? 0.5 : 1.0), backward ? part.work * 0.5 : 0.0});
   }
   const std::int64_t microbatches =
       options.batch.global_size / options.batch.micro_size / options.replicas;
-  const auto schedule = desta::trainer::training_schedule(
-      options.pipeline.schedule, {.stages = options.pipeline.stages,
+  const auto schedule = desta::trainer::make_schedule(
+      options.pipeline.schedule, {.ranks = options.pipeline.stages,
+                                  .chunks = options.pipeline.chunks,
                                   .microbatches = microbatches,
                                   .first_backward = learning.front(),
                                   .learning = learning});
   const auto simulation = desta::trainer::simulate(schedule, costs);
   fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
              options.pipeline.schedule, microbatches, 100 * simulation.bubble());
-  for (std::size_t stage = 0; stage < parts.size(); ++stage) {
-    fmt::print("  stage {}: at most {} microbatches in flight\n", stage,
-               simulation.peak_in_flight[stage]);
+  for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
+    fmt::print("  rank {}: at most {} microbatches in flight\n", rank,
+               simulation.peak_in_flight[rank]);
   }
 }
 

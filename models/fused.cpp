@@ -5,7 +5,9 @@
 #include <cmath>
 #include <vector>
 
+#include "models/vector_math.h"
 #include "runtime/core/error.h"
+#include "runtime/core/instruction_sets.h"
 
 namespace desta::models {
 namespace {
@@ -231,6 +233,76 @@ class LayerNorm : public torch::autograd::Function<LayerNorm> {
   }
 };
 
+// out = gate / (1 + e^-gate) up.
+template <typename T>
+[[gnu::always_inline]] inline void swiglu_row(const T* gate, const T* up, T* out,
+                                              std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float g = gate[i];
+    out[i] = g / (1.0F + exp_of(-g)) * static_cast<float>(up[i]);
+  }
+}
+
+// With s = 1 / (1 + e^-gate): dgate = d up s (1 + gate (1 - s)), dup = d gate s.
+template <typename T>
+[[gnu::always_inline]] inline void swiglu_row_backward(const T* gradient, const T* gate, const T* up,
+                                                       T* dgate, T* dup, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float d = gradient[i];
+    const float g = gate[i];
+    const float s = 1.0F / (1.0F + exp_of(-g));
+    dgate[i] = d * static_cast<float>(up[i]) * s * (1.0F + g * (1.0F - s));
+    dup[i] = d * g * s;
+  }
+}
+
+DESTA_FOR_EACH_MACHINE void swiglu_numbers(const float* gate, const float* up, float* out,
+                                           std::int64_t count) {
+  swiglu_row(gate, up, out, count);
+}
+DESTA_FOR_EACH_MACHINE void swiglu_numbers(const at::BFloat16* gate, const at::BFloat16* up,
+                                           at::BFloat16* out, std::int64_t count) {
+  swiglu_row(gate, up, out, count);
+}
+DESTA_FOR_EACH_MACHINE void swiglu_gradients(const float* gradient, const float* gate,
+                                             const float* up, float* dgate, float* dup,
+                                             std::int64_t count) {
+  swiglu_row_backward(gradient, gate, up, dgate, dup, count);
+}
+DESTA_FOR_EACH_MACHINE void swiglu_gradients(const at::BFloat16* gradient, const at::BFloat16* gate,
+                                             const at::BFloat16* up, at::BFloat16* dgate,
+                                             at::BFloat16* dup, std::int64_t count) {
+  swiglu_row_backward(gradient, gate, up, dgate, dup, count);
+}
+
+class SwiGlu : public torch::autograd::Function<SwiGlu> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& gate_in, const Tensor& up_in) {
+    const Tensor gate = gate_in.contiguous();
+    const Tensor up = up_in.contiguous();
+    context->save_for_backward({gate, up});
+    Tensor out = at::empty_like(gate);
+    dispatch(gate.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      swiglu_numbers(gate.data_ptr<T>(), up.data_ptr<T>(), out.data_ptr<T>(), gate.numel());
+    });
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor gradient = gradients[0].contiguous();
+    Tensor dgate = at::empty_like(saved[0]);
+    Tensor dup = at::empty_like(saved[0]);
+    dispatch(gradient.scalar_type(), [&](auto tag) {
+      using T = decltype(tag);
+      swiglu_gradients(gradient.data_ptr<T>(), saved[0].data_ptr<T>(), saved[1].data_ptr<T>(),
+                       dgate.data_ptr<T>(), dup.data_ptr<T>(), gradient.numel());
+    });
+    return {dgate, dup};
+  }
+};
+
 // out = x cos + turn(x) sin with turn(a, b) = (-b, a); direction -1 is the transposed rotation.
 template <typename T>
 void rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor& out,
@@ -295,6 +367,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   return has_kernel(x) ? LayerNorm::apply(x, weight, bias, eps)
                        : at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  return has_kernel(gate) ? SwiGlu::apply(gate, up) : at::silu(gate) * up;
 }
 
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {

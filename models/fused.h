@@ -15,6 +15,10 @@ namespace desta::models {
 [[nodiscard]] at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight,
                                     const at::Tensor& bias, double eps);
 
+// SwiGLU's gate (Shazeer 2020): silu(gate) up, both of one shape. Keeps its two inputs for the backward
+// pass and nothing else.
+[[nodiscard]] at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
 // Rotary embedding (Su et al. 2021): x cos + (x turned by half a head) sin. x [batch, heads, time,
 // head_dim], any strides; cos, sin [1 or batch, 1, time, head_dim] of x's type, constants.
 [[nodiscard]] at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);

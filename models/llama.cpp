@@ -5,6 +5,7 @@
 
 #include "models/attention.h"
 #include "models/fused.h"
+#include "models/packed_attention.h"
 
 namespace desta::models {
 
@@ -65,19 +66,31 @@ LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSour
   down_ = source.get(prefix + "mlp.down_proj.weight", {hidden, inner});
 }
 
-Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
-                           KvCache* cache, std::int64_t cache_layer) const {
+template <typename Attend>
+Tensor LlamaLayer::run(const Tensor& hidden, const Rotary& rotary, const Attend& attend) const {
   const Tensor normed = rms_norm(hidden, input_norm_, eps_);
   const Tensor q = rotate(split_heads(query_(normed), heads_), rotary.cos, rotary.sin);
-  Tensor k = rotate(split_heads(key_(normed), kv_heads_), rotary.cos, rotary.sin);
-  Tensor v = split_heads(value_(normed), kv_heads_);
-  if (cache != nullptr) {
-    std::tie(k, v) = cache->append(cache_layer, k, v);
-  }
-  const Tensor attended = hidden + at::linear(attention(q, k, v, bias), output_);
+  const Tensor k = rotate(split_heads(key_(normed), kv_heads_), rotary.cos, rotary.sin);
+  const Tensor v = split_heads(value_(normed), kv_heads_);
+  const Tensor attended = hidden + at::linear(attend(q, k, v), output_);
   const Tensor inner = rms_norm(attended, post_norm_, eps_);
-  const Tensor gated = at::silu(at::linear(inner, gate_)) * at::linear(inner, up_);
+  const Tensor gated = swiglu(at::linear(inner, gate_), at::linear(inner, up_));
   return attended + at::linear(gated, down_);
+}
+
+Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary,
+                           const Packing& packing) const {
+  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    return packed_attention(q, k, v, packing);
+  });
+}
+
+Tensor LlamaLayer::decode(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
+                          KvCache& cache, std::int64_t cache_layer) const {
+  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    const auto [keys, values] = cache.append(cache_layer, k, v);
+    return attention(q, keys, values, bias);
+  });
 }
 
 Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source, const Lora* lora)
@@ -104,17 +117,28 @@ Tensor Llama::embed(const Tensor& tokens) const {
   return at::embedding(embedding_, tokens.to(embedding_.device()));
 }
 
-Tensor Llama::run_layers(const Tensor& hidden) const {
-  const auto time = hidden.size(1);
-  const Tensor positions = at::arange(time, hidden.options().dtype(at::kLong));
-  const Rotary rotary =
-      Rotary::at_positions(positions, inverse_frequencies_, hidden.scalar_type());
-  const Tensor bias = causal_bias(time, hidden.device());
-  Tensor out = hidden;
-  for (const auto& layer : layers_) {
-    out = layer.forward(out, rotary, bias);
+Tensor Llama::run_layers(const Tensor& hidden, const Packing& packing) const {
+  std::vector<Tensor> positions;
+  for (const auto length : packing.lengths()) {
+    positions.push_back(at::arange(length, at::TensorOptions(at::kLong)));
   }
-  return out;
+  const Rotary rotary =
+      Rotary::at_positions(at::cat(positions), inverse_frequencies_, hidden.scalar_type());
+  Tensor out = hidden.unsqueeze(0);
+  for (const auto& layer : layers_) {
+    out = layer.forward(out, rotary, packing);
+  }
+  return out.squeeze(0);
+}
+
+Tensor Llama::run_layers(const Tensor& hidden) const {
+  const auto packing = Packing::even(hidden.size(0), hidden.size(1));
+  return run_layers(hidden.reshape({packing.total(), hidden.size(2)}), packing).view(hidden.sizes());
+}
+
+HeadLoss Llama::loss(const Tensor& hidden, const Tensor& targets, double scale) const {
+  return head_loss(rms_norm(hidden, norm_, config_.rms_norm_eps), head_,
+                   targets.to(hidden.device()).contiguous(), scale);
 }
 
 Tensor Llama::logits(const Tensor& hidden) const {
@@ -135,7 +159,7 @@ Tensor Llama::next_logits(const Tensor& embeddings, const std::vector<std::int64
   const Tensor bias = cache.attention_bias(time).to(embeddings.device());
   Tensor hidden = embeddings;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    hidden = layers_[i].forward(hidden, rotary, bias, &cache, static_cast<std::int64_t>(i));
+    hidden = layers_[i].decode(hidden, rotary, bias, cache, static_cast<std::int64_t>(i));
   }
   cache.advance(counts);
   std::vector<std::int64_t> last;

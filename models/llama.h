@@ -9,9 +9,11 @@
 #include <optional>
 #include <vector>
 
+#include "models/head_loss.h"
 #include "models/language_model.h"
 #include "models/llama_config.h"
 #include "models/lora.h"
+#include "models/packing.h"
 #include "models/tensor_source.h"
 
 namespace desta::models {
@@ -36,14 +38,21 @@ class LlamaLayer {
   // `lora`: updates of its projections, or null.
   LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source, const Lora* lora);
 
-  // hidden [batch, time, hidden] -> the same shape. With a cache, keys and values are appended to
-  // its layer `cache_layer`, and `bias` covers the cached positions as well.
-  [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
-                               KvCache* cache = nullptr, std::int64_t cache_layer = 0) const;
+  // Whole sequences, causally: hidden [1, total, hidden] -> the same shape.
+  [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary,
+                               const Packing& packing) const;
+  // The next tokens of a batch: hidden [batch, time, hidden] -> the same shape. Keys and values are
+  // appended to layer `cache_layer` of the cache, and `bias` covers the cached positions as well.
+  [[nodiscard]] Tensor decode(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
+                              KvCache& cache, std::int64_t cache_layer) const;
 
   [[nodiscard]] at::TensorOptions options() const { return output_.options(); }
 
  private:
+  // `attend`: q, k, v [batch, heads, time, head_dim] -> [batch, time, heads * head_dim].
+  template <typename Attend>
+  [[nodiscard]] Tensor run(const Tensor& hidden, const Rotary& rotary, const Attend& attend) const;
+
   std::int64_t heads_;
   std::int64_t kv_heads_;
   double eps_;
@@ -73,8 +82,12 @@ class Llama final : public LanguageModel {
 
   // [batch, time] int64 -> [batch, time, hidden]. Needs the embedding.
   [[nodiscard]] Tensor embed(const Tensor& tokens) const override;
-  // Runs this part's layers over whole sequences, causally: [batch, time, hidden] -> the same.
+  // Runs this part's layers over whole sequences, causally: [total, hidden] -> the same.
+  [[nodiscard]] Tensor run_layers(const Tensor& hidden, const Packing& packing) const;
+  // The same for sequences of one length: [batch, time, hidden] -> the same.
   [[nodiscard]] Tensor run_layers(const Tensor& hidden) const;
+  // Final norm, head and cross entropy at `targets` [n] int64: hidden [n, hidden]. See head_loss.h.
+  [[nodiscard]] HeadLoss loss(const Tensor& hidden, const Tensor& targets, double scale) const;
   // Final norm and head: [..., hidden] -> [..., vocab_size], in the model's precision.
   [[nodiscard]] Tensor logits(const Tensor& hidden) const;
 

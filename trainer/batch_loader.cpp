@@ -105,33 +105,27 @@ Sample BatchLoader::read_sample(std::size_t index) const {
 }
 
 TextBatch BatchLoader::text(const std::vector<std::size_t>& rows) const {
-  std::vector<Sample> samples;  // copies: the next sample may push one out of memory
-  std::int64_t time = 0;
-  for (const auto row : rows) {
-    samples.push_back(sample(row));
-    time = std::max(time, static_cast<std::int64_t>(samples.back().prompt.tokens.size() +
-                                                    samples.back().response.size()));
-  }
   TextBatch batch;
-  batch.speech_at = samples.front().prompt.speech_at;
-  batch.tokens = at::full({static_cast<std::int64_t>(rows.size()), time}, format_.end_of_turn(),
-                          at::kLong);
+  std::vector<std::int64_t> tokens;
+  std::vector<std::int64_t> lengths;
   std::vector<std::int64_t> positions;
   std::vector<std::int64_t> targets;
-  auto tokens = batch.tokens.accessor<std::int64_t, 2>();
-  for (std::size_t r = 0; r < samples.size(); ++r) {
-    const Sample& sample = samples[r];
-    const auto row = static_cast<std::int64_t>(r);
-    std::int64_t t = 0;
-    for (const auto token : sample.prompt.tokens) {
-      tokens[row][t++] = token;
-    }
+  std::int64_t begin = 0;
+  for (const auto row : rows) {
+    const Sample& sample = this->sample(row);
+    batch.speech_at = sample.prompt.speech_at;
+    tokens.insert(tokens.end(), sample.prompt.tokens.begin(), sample.prompt.tokens.end());
+    auto t = static_cast<std::int64_t>(sample.prompt.tokens.size()) + queries_;
     for (const auto token : sample.response) {
-      positions.push_back(row * (time + queries_) + queries_ + t - 1);
+      positions.push_back(begin + t++ - 1);
       targets.push_back(token);
-      tokens[row][t++] = token;
+      tokens.push_back(token);
     }
+    lengths.push_back(t);
+    begin += t;
   }
+  batch.packing = models::Packing(std::move(lengths));
+  batch.tokens = at::tensor(tokens, at::kLong);
   batch.learn_positions = at::tensor(positions, at::kLong);
   batch.targets = at::tensor(targets, at::kLong);
   return batch;

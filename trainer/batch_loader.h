@@ -16,6 +16,7 @@
 #include "datagen/row_selection.h"
 #include "models/chat_format.h"
 #include "models/log_mel.h"
+#include "models/packing.h"
 #include "models/tokenizer.h"
 #include "trainer/options.h"
 
@@ -28,12 +29,13 @@ struct Sample {
   std::vector<models::TokenId> response;
 };
 
-// Text of a microbatch, padded behind; speech vectors go in at `speech_at`, the same for all rows.
+// Text of a microbatch, packed: row behind row, nothing padded. In the LLM each row has its speech
+// vectors behind its first `speech_at` tokens.
 struct TextBatch {
-  at::Tensor tokens;             // [batch, time] int64
+  at::Tensor tokens;             // [n] int64, without the speech
   std::int64_t speech_at = 0;
-  at::Tensor learn_positions;    // [n] int64: flat positions (row * (time + queries) + t) whose next
-                                 // token is learned
+  models::Packing packing;       // of the rows with their speech
+  at::Tensor learn_positions;    // [n] int64: packed positions whose next token is learned
   at::Tensor targets;            // [n] int64
 };
 

@@ -3,13 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-// One function for several instruction sets; the loader takes the widest that the machine has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DESTA_FOR_EACH_MACHINE \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define DESTA_FOR_EACH_MACHINE
-#endif
+#include "runtime/core/instruction_sets.h"
 
 namespace desta::trainer {
 namespace {

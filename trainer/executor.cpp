@@ -11,9 +11,13 @@ namespace desta::trainer {
 namespace {
 
 constexpr std::int64_t kMaximumDims = 6;
-constexpr int kForwardTag = 1;
-constexpr int kBackwardTag = 2;
-constexpr int kNormTag = 3;
+constexpr int kNormTag = 1;
+
+// Messages of each stage in each direction have a tag of their own: two ranks may have several pairs of
+// neighbours, whose messages need not come in one order.
+int tag_of(std::int64_t from, int direction) {
+  return 2 + 2 * static_cast<int>(from) + (direction > 0 ? 0 : 1);
+}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -30,9 +34,10 @@ struct TensorHeader {
 
 }  // namespace
 
-Executor::Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
-                   const BatchLoader* validation, runtime::Trace& trace, at::Device device)
-    : stage_(stage),
+Executor::Executor(std::vector<Stage>& stages, Trial* trial, Links& links,
+                   const BatchLoader& training, const BatchLoader* validation,
+                   runtime::Trace& trace, at::Device device)
+    : stages_(stages),
       trial_(trial),
       links_(links),
       training_(training),
@@ -40,7 +45,18 @@ Executor::Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& 
       trace_(trace),
       device_(device) {}
 
-void Executor::send(const std::vector<Tensor>& tensors, int peer, int tag) {
+Stage& Executor::stage_at(std::int64_t number) {
+  return stages_[static_cast<std::size_t>(number / links_.pipeline->size())];
+}
+
+void Executor::send(const Activations& tensors, std::int64_t from, int direction) {
+  const int ranks = links_.pipeline->size();
+  const int peer = static_cast<int>((from + direction + ranks) % ranks);
+  const int tag = tag_of(from, direction);
+  if (peer == links_.pipeline->rank()) {
+    own_messages_[{from, direction}].push_back(tensors);
+    return;
+  }
   auto remaining = static_cast<std::int64_t>(tensors.size());
   for (const auto& tensor : tensors) {
     TensorHeader header{remaining--, static_cast<std::int64_t>(tensor.scalar_type()), tensor.dim()};
@@ -55,8 +71,16 @@ void Executor::send(const std::vector<Tensor>& tensors, int peer, int tag) {
   std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
 }
 
-std::vector<Tensor> Executor::receive(int peer, int tag) {
-  std::vector<Tensor> tensors;
+Activations Executor::receive(std::int64_t from, int direction) {
+  const int peer = static_cast<int>(from % links_.pipeline->size());
+  const int tag = tag_of(from, direction);
+  if (peer == links_.pipeline->rank()) {
+    auto& queue = own_messages_[{from, direction}];
+    Activations tensors = std::move(queue.front());
+    queue.pop_front();
+    return tensors;
+  }
+  Activations tensors;
   TensorHeader header;
   do {
     links_.pipeline->receive(&header, sizeof(header), peer, tag);
@@ -84,7 +108,7 @@ void Executor::reduce(const StepPlan& plan, StageReport& report) {
   for (auto rows = plan.next_rows.begin(); rows != plan.next_rows.end() && !reducer->poll(); ++rows) {
     const auto began = std::chrono::steady_clock::now();
     const runtime::Trace::Span span(trace_, "look ahead", "pipeline");
-    stage_.look_ahead(*rows, training_);
+    stages_.front().look_ahead(*rows, training_);
     report.busy_seconds += seconds_since(began);
   }
   const auto began = std::chrono::steady_clock::now();
@@ -117,55 +141,56 @@ double Executor::whole_norm(double own) {
   return norm;
 }
 
-StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
+StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   const auto start = std::chrono::steady_clock::now();
-  const int before = static_cast<int>(stage_.part().stage) - 1;
-  const int behind = before + 2;
   const BatchLoader& loader = plan.learn || validation_ == nullptr ? training_ : *validation_;
   StageReport report;
-  std::map<std::int64_t, Activations> inputs;
-  std::map<std::int64_t, Activations> outputs;
-  std::map<std::int64_t, Activations> gradients;        // from behind, by microbatch
-  std::map<std::int64_t, Activations> input_gradients;  // for the stage before
+  using Pass = std::pair<std::int64_t, std::int64_t>;  // stage, microbatch
+  std::map<Pass, Activations> inputs;
+  std::map<Pass, Activations> outputs;
+  std::map<Pass, Activations> gradients;        // from behind
+  std::map<Pass, Activations> input_gradients;  // for the stage before
   const Action* last_backward = nullptr;
   for (const auto& action : table) {
     last_backward = action.op == Op::kBackward ? &action : last_backward;
   }
   for (const auto& action : table) {
     const auto m = action.microbatch;
+    const Pass pass{action.stage, m};
     const auto began = std::chrono::steady_clock::now();
     const runtime::Trace::Span span(trace_, std::string(name_of(action.op)), "pipeline");
     switch (action.op) {
       case Op::kReceiveForward:
-        inputs[m] = receive(before, kForwardTag);
+        inputs[pass] = receive(action.stage - 1, 1);
         break;
       case Op::kForward:
-        outputs[m] = stage_.forward({.key = m,
-                                     .global_microbatch = plan.first_microbatch + m,
-                                     .rows = &plan.rows[static_cast<std::size_t>(m)],
-                                     .learn = plan.learn},
-                                    inputs[m], trial_, loader, plan.loss_scale);
-        inputs.erase(m);
+        outputs[pass] = stage_at(action.stage)
+                            .forward({.key = m,
+                                      .global_microbatch = plan.first_microbatch + m,
+                                      .rows = &plan.rows[static_cast<std::size_t>(m)],
+                                      .learn = plan.learn},
+                                     inputs[pass], trial_, loader, plan.loss_scale);
+        inputs.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendForward:
-        send(outputs[m], behind, kForwardTag);
-        outputs.erase(m);
+        send(outputs[pass], action.stage, 1);
+        outputs.erase(pass);
         break;
       case Op::kReceiveBackward:
-        gradients[m] = receive(behind, kBackwardTag);
+        gradients[pass] = receive(action.stage + 1, -1);
         break;
       case Op::kBackward:
         if (trial_ != nullptr && trial_->reducer() != nullptr && &action == last_backward) {
           trial_->reducer()->expect_last_backward();
         }
-        input_gradients[m] = stage_.backward(m, gradients[m]);
-        gradients.erase(m);
+        input_gradients[pass] = stage_at(action.stage).backward(m, gradients[pass]);
+        gradients.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendBackward:
-        send(input_gradients[m], before, kBackwardTag);
-        input_gradients.erase(m);
+        send(input_gradients[pass], action.stage, -1);
+        input_gradients.erase(pass);
         break;
       case Op::kReduce:
         reduce(plan, report);
@@ -181,10 +206,12 @@ StageReport Executor::run(const StageTable& table, const StepPlan& plan) {
     }
   }
   finish_sends();
-  const auto loss = stage_.take_loss();
-  report.loss = loss.scaled_sum;
-  report.tokens = loss.tokens;
-  report.right_tokens = loss.right;
+  for (Stage& stage : stages_) {
+    const auto loss = stage.take_loss();
+    report.loss += loss.scaled_sum;
+    report.tokens += loss.tokens;
+    report.right_tokens += loss.right;
+  }
   report.seconds = seconds_since(start);
   return report;
 }

@@ -1,9 +1,12 @@
-// Executes a stage's table: receives, runs, sends, reduces and steps as the table says, over
+// Executes a rank's table: receives, runs, sends, reduces and steps as the table says, over
 // communicators that tensors cross directly.
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/collectives/communicator.h"
@@ -19,10 +22,10 @@ namespace desta::trainer {
 struct Links {
   std::unique_ptr<runtime::Communicator> pipeline;  // over host memory
   std::unique_ptr<runtime::Communicator> replicas;
-  std::vector<std::int64_t> learning;               // stages on which the trial learns
+  std::vector<std::int64_t> learning;               // ranks of it on which the trial learns
 };
 
-// What one stage has to say of one step.
+// What one rank of a pipeline has to say of one step.
 struct StageReport {
   double loss = 0;              // this replica's share of the mean token loss; last stage only
   std::int64_t tokens = 0;      // response tokens behind it
@@ -55,24 +58,26 @@ struct StepPlan {
 
 class Executor {
  public:
-  // `trial` is null where nothing learns. All must outlive the executor. `device`: where the
-  // stage computes; what crosses to another stage goes through host memory.
-  Executor(Stage& stage, Trial* trial, Links& links, const BatchLoader& training,
+  // `stages`: this rank's, in order. `trial` is null where nothing learns. All must outlive the executor.
+  // `device`: where the stages compute; what crosses to another rank goes through host memory.
+  Executor(std::vector<Stage>& stages, Trial* trial, Links& links, const BatchLoader& training,
            const BatchLoader* validation, runtime::Trace& trace, at::Device device);
 
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
-  StageReport run(const StageTable& table, const StepPlan& plan);
+  StageReport run(const RankTable& table, const StepPlan& plan);
 
  private:
-  void send(const std::vector<Tensor>& tensors, int peer, int tag);
-  std::vector<Tensor> receive(int peer, int tag);
+  [[nodiscard]] Stage& stage_at(std::int64_t number);
+  // To and from a stage, forth (1) or back (-1); `from`: the stage that sends.
+  void send(const Activations& tensors, std::int64_t from, int direction);
+  Activations receive(std::int64_t from, int direction);
   void finish_sends();
   // Lets the gradients cross, and meanwhile looks ahead.
   void reduce(const StepPlan& plan, StageReport& report);
   // Of the gradients of all stages on which the trial learns; they exchange their own.
   [[nodiscard]] double whole_norm(double own);
 
-  Stage& stage_;
+  std::vector<Stage>& stages_;
   Trial* trial_;
   Links& links_;
   const BatchLoader& training_;
@@ -84,6 +89,8 @@ class Executor {
     std::unique_ptr<runtime::Work> work;
   };
   std::vector<Pending> pending_;
+  // What a stage has sent to another of this rank, by sender and direction.
+  std::map<std::pair<std::int64_t, int>, std::deque<Activations>> own_messages_;
 };
 
 }  // namespace desta::trainer

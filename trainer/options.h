@@ -29,8 +29,12 @@ struct AdapterOptions {
 };
 
 struct PipelineOptions {
-  std::int64_t stages = 1;
-  std::string schedule = "1f1b";  // or "gpipe"
+  std::int64_t stages = 1;        // ranks of one pipeline
+  std::int64_t chunks = 1;        // runs of layers a rank
+  std::string schedule = "1f1b";  // "gpipe", "interleaved", or the path of a .csv file
+
+  // Contiguous runs of layers into which the models are cut.
+  [[nodiscard]] std::int64_t parts() const { return stages * chunks; }
 };
 
 struct BatchOptions {

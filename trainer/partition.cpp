@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "runtime/core/error.h"
 
@@ -98,7 +99,7 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages)
   const std::vector<Unit> units = list_units(shapes);
   const auto count = static_cast<std::int64_t>(units.size());
   if (stages < 1 || stages > count) {
-    throw runtime::ConfigError("pipeline.stages is {} but these models have {} units to cut ({} "
+    throw runtime::ConfigError("pipeline.stages x pipeline.chunks is {} but these models have {} units to cut ({} "
                                "encoder layers, the adapter, {} LLM layers, front and head); use 1 "
                                "to {}",
                                stages, count, count - 3 - shapes.llama.num_layers,
@@ -182,6 +183,14 @@ std::vector<std::int64_t> learning_stages(const std::vector<StagePart>& parts) {
     }
   }
   return stages;
+}
+
+std::vector<std::int64_t> learning_ranks(const std::vector<StagePart>& parts, std::int64_t ranks) {
+  std::set<std::int64_t> found;
+  for (const auto stage : learning_stages(parts)) {
+    found.insert(stage % ranks);
+  }
+  return {found.begin(), found.end()};
 }
 
 }  // namespace desta::trainer

@@ -73,5 +73,8 @@ struct StagePart {
 
 // Stages on which something learns, in order. The first is the first with a backward pass.
 [[nodiscard]] std::vector<std::int64_t> learning_stages(const std::vector<StagePart>& parts);
+// The ranks of a pipeline that hold them, in order: stage s is on rank s % ranks.
+[[nodiscard]] std::vector<std::int64_t> learning_ranks(const std::vector<StagePart>& parts,
+                                                       std::int64_t ranks);
 
 }  // namespace desta::trainer

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "models/torch_util.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
@@ -10,6 +12,7 @@
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 #include "trainer/learned.h"
+#include "trainer/schedule_table.h"
 #include "trainer/trial_exchange.h"
 
 namespace desta::trainer {
@@ -115,10 +118,10 @@ void check_layout(const TrainingOptions& options, int ranks, const std::string& 
 Links make_links(runtime::Communicator& world, const TrainingOptions& options,
                  runtime::Communicator* gpu_world) {
   const auto place = RankPlace::of(world.rank(), options.pipeline.stages);
-  const auto parts = partition(read_shapes(options), options.pipeline.stages);
+  const auto parts = partition(read_shapes(options), options.pipeline.parts());
   return {world.split(static_cast<int>(place.replica)),
           (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage)),
-          learning_stages(parts)};
+          learning_ranks(parts, options.pipeline.stages)};
 }
 
 ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Links& links)
@@ -126,7 +129,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       place_(place),
       links_(links),
       shapes_(read_shapes(options)),
-      parts_(partition(shapes_, options.pipeline.stages)),
+      parts_(partition(shapes_, options.pipeline.parts())),
       device_(models::choose_device(options.models.device, options.models.local_rank)),
       speech_(options.models.speech, models::parse_precision(options.models.precision), device_),
       llm_(options.models.llm, models::parse_precision(options.models.precision), device_),
@@ -141,53 +144,70 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
     validation_.emplace(options.validation, tokenizer_, batch, shapes_.adapter.queries,
                         options.seed, options.selection);
   }
-  const StagePart& part = parts_[static_cast<std::size_t>(place.stage)];
-  if (part.learns) {
-    start_trial(part);
+  const std::vector<StagePart> parts = own_parts();
+  if (std::ranges::any_of(parts, &StagePart::learns)) {
+    start_trial();
   }
-  if (part.encoder_front && !options.features.empty()) {
-    const auto layers = std::min(part.encoder_end, shapes_.trained_from());
+  if (parts.front().encoder_front && !options.features.empty()) {
+    const auto layers = std::min(parts.front().encoder_end, shapes_.trained_from());
     features_.emplace(options.features, feature_setup(options, shapes_, layers, device_), device_);
   }
-  stage_.emplace(part, shapes_, speech_, llm_,
-                 trial_.has_value() ? trial_->parameters().tensors() : models::TensorMap(),
-                 features_.has_value() ? &*features_ : nullptr);
+  stages_.reserve(parts.size());
+  for (const StagePart& part : parts) {
+    stages_.emplace_back(part, shapes_, speech_, llm_,
+                         trial_.has_value() ? trial_->parameters().tensors() : models::TensorMap(),
+                         part.encoder_front && features_.has_value() ? &*features_ : nullptr);
+  }
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
   trace_.enable(options.trace);
-  executor_.emplace(*stage_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
+  executor_.emplace(stages_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
                     trace_, device_);
 }
 
-void ReplicaEngine::start_trial(const StagePart& part) {
-  const models::TensorMap others =
-      initial_beside_adapter(part, shapes_, options_.models.speech, options_.seed);
-  trial_.emplace(0, part.adapter ? std::optional(shapes_.adapter) : std::nullopt,
+std::vector<StagePart> ReplicaEngine::own_parts() const {
+  std::vector<StagePart> own;
+  for (auto s = place_.stage; s < options_.pipeline.parts(); s += options_.pipeline.stages) {
+    own.push_back(parts_[static_cast<std::size_t>(s)]);
+  }
+  return own;
+}
+
+void ReplicaEngine::start_trial() {
+  models::TensorMap others;
+  bool has_adapter = false;
+  for (const StagePart& part : own_parts()) {
+    others.merge(initial_beside_adapter(part, shapes_, options_.models.speech, options_.seed));
+    has_adapter = has_adapter || part.adapter;
+  }
+  trial_.emplace(0, has_adapter ? std::optional(shapes_.adapter) : std::nullopt,
                  options_.optimizer, options_.seed, total_steps_,
                  models::parse_precision(options_.models.precision), device_, others);
   trial_->join_replicas(*links_.replicas, options_.reduction);
   const RunIdentity identity = identity_of(options_, shapes_, training_);
-  if (part.adapter && place_.replica == 0) {
+  if (has_adapter && place_.replica == 0) {
     sweep_up(options_.folder);
   }
   checkpoint_ =
       load_newest_checkpoint(options_.folder, *trial_, problems_, identity).string();
   if (checkpoint_.empty() && !options_.train.start_from.empty()) {
     const auto unused = trial_->start_from(read_parameters(options_.train.start_from));
-    if (!unused.empty() && learning_stages(parts_).size() == 1) {
+    if (!unused.empty() && links_.learning.size() == 1) {
       runtime::log().warn("train.start_from {}: {} of its tensors are not learned here and left out ({}, "
                           "...): is train.what as it was there?",
                           options_.train.start_from, unused.size(), unused.front());
     }
   }
-  if (part.adapter && place_.replica == 0) {
+  if (has_adapter && place_.replica == 0) {
     writer_.emplace(options_.folder, options_.checkpoint, identity);
   }
 }
 
 StageInfo ReplicaEngine::info() const {
   StageInfo info;
-  info.part = stage_->part().describe();
+  for (const Stage& stage : stages_) {
+    info.part += (info.part.empty() ? "" : " and ") + stage.part().describe();
+  }
   info.device = device_.str();
   info.frozen_tensors = frozen_.tensors();
   info.frozen_bytes = frozen_.bytes();
@@ -212,10 +232,12 @@ StageInfo ReplicaEngine::info() const {
 }
 
 ScheduleShape ReplicaEngine::schedule_shape(std::int64_t microbatches) const {
-  return {.stages = options_.pipeline.stages,
+  const std::vector<std::int64_t> learning = learning_stages(parts_);
+  return {.ranks = options_.pipeline.stages,
+          .chunks = options_.pipeline.chunks,
           .microbatches = microbatches,
-          .first_backward = links_.learning.front(),
-          .learning = links_.learning,
+          .first_backward = learning.front(),
+          .learning = learning,
           .trial = 0};
 }
 
@@ -226,22 +248,22 @@ StepPlan ReplicaEngine::training_plan(std::int64_t step) const {
   for (std::int64_t m = 0; m < own; ++m) {
     plan.rows.push_back(training_.training_rows(step, plan.first_microbatch + m));
   }
-  if (stage_->part().encoder_front && step + 1 < total_steps_) {
+  if (stages_.front().part().encoder_front && step + 1 < total_steps_) {
     for (std::int64_t m = 0; m < own; ++m) {
       plan.next_rows.push_back(training_.training_rows(step + 1, plan.first_microbatch + m));
     }
   }
   plan.loss_scale =
-      stage_->part().head ? 1.0 / static_cast<double>(training_.response_tokens(step)) : 1.0;
+      stages_.back().part().head ? 1.0 / static_cast<double>(training_.response_tokens(step)) : 1.0;
   return plan;
 }
 
 StageReport ReplicaEngine::train_step(std::int64_t step) {
   const StepPlan plan = training_plan(step);
-  const Schedule schedule = training_schedule(
+  const Schedule schedule = make_schedule(
       options_.pipeline.schedule, schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
   StageReport report =
-      executor_->run(schedule.stages[static_cast<std::size_t>(place_.stage)], plan);
+      executor_->run(schedule.ranks[static_cast<std::size_t>(place_.stage)], plan);
   report.stop_is_due = runtime::stop_is_due(report.seconds);
   if (writer_.has_value()) {
     report.saves = writer_->take_outcomes();
@@ -251,9 +273,9 @@ StageReport ReplicaEngine::train_step(std::int64_t step) {
 
 StageReport ReplicaEngine::accumulate_gradient(std::int64_t step) {
   const StepPlan plan = training_plan(step);
-  Schedule schedule = training_schedule(
+  Schedule schedule = make_schedule(
       options_.pipeline.schedule, schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
-  StageTable& table = schedule.stages[static_cast<std::size_t>(place_.stage)];
+  RankTable& table = schedule.ranks[static_cast<std::size_t>(place_.stage)];
   std::erase_if(table, [](const Action& action) { return action.op == Op::kStep; });
   return executor_->run(table, plan);
 }
@@ -267,7 +289,7 @@ StageReport ReplicaEngine::validate() {
   }
   const Schedule schedule =
       evaluation_schedule(schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
-  StageTable table = schedule.stages[static_cast<std::size_t>(place_.stage)];
+  RankTable table = schedule.ranks[static_cast<std::size_t>(place_.stage)];
   std::erase_if(table, [](const Action& a) { return a.op == Op::kReduce || a.op == Op::kStep; });
   return executor_->run(table, plan);
 }
@@ -279,7 +301,7 @@ std::vector<SaveOutcome> ReplicaEngine::save(bool wait) {
   if (!trial_.has_value() || place_.replica != 0) {
     return {};
   }
-  const auto adapter = static_cast<int>(adapter_stage(parts_));
+  const auto adapter = static_cast<int>(adapter_stage(parts_) % options_.pipeline.stages);
   if (place_.stage != adapter) {
     trial_->copy_to(sent_);
     send_state(*links_.pipeline, sent_, adapter);
@@ -289,9 +311,9 @@ std::vector<SaveOutcome> ReplicaEngine::save(bool wait) {
   states.resize(links_.learning.size());
   trial_->copy_to(states.front());  // the position is the same on all stages
   std::size_t next = 1;
-  for (const auto stage : links_.learning) {
-    if (stage != adapter) {
-      receive_state(*links_.pipeline, states[next++], static_cast<int>(stage));
+  for (const auto rank : links_.learning) {
+    if (rank != adapter) {
+      receive_state(*links_.pipeline, states[next++], static_cast<int>(rank));
     }
   }
   writer_->start();

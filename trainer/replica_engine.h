@@ -26,7 +26,8 @@ namespace desta::trainer {
 void check_layout(const TrainingOptions& options, int ranks,
                   const std::string& start = "mpirun -n ");
 
-// Where a rank stands: ranks of one replica are neighbours, rank = replica * stages + stage.
+// Where a rank stands: ranks of one replica are neighbours, rank = replica * stages + stage. With several
+// chunks a rank, `stage` is its first, and the others follow `stages` apart.
 struct RankPlace {
   std::int64_t replica = 0;
   std::int64_t stage = 0;
@@ -107,8 +108,10 @@ class ReplicaEngine {
   StageReport accumulate_gradient(std::int64_t step);
 
  private:
-  // Draws what learns on this stage, or takes it from the newest whole checkpoint of the run.
-  void start_trial(const StagePart& part);
+  // Draws what learns on this rank, or takes it from the newest whole checkpoint of the run.
+  void start_trial();
+  // The stages of this rank.
+  [[nodiscard]] std::vector<StagePart> own_parts() const;
   [[nodiscard]] ScheduleShape schedule_shape(std::int64_t microbatches) const;
   [[nodiscard]] StepPlan training_plan(std::int64_t step) const;
 
@@ -124,7 +127,7 @@ class ReplicaEngine {
   BatchLoader training_;
   std::optional<BatchLoader> validation_;
   std::int64_t total_steps_;
-  std::optional<Stage> stage_;
+  std::vector<Stage> stages_;
   std::optional<Trial> trial_;
   std::optional<FeatureCache> features_;
   std::optional<CheckpointWriter> writer_;  // on the adapter's stage of replica 0

@@ -1,10 +1,9 @@
 #include "trainer/schedule.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
 #include "runtime/core/error.h"
 
@@ -13,46 +12,93 @@ namespace {
 
 class TableBuilder {
  public:
-  TableBuilder(const ScheduleShape& shape, std::int64_t stage) : shape_(shape), stage_(stage) {}
+  explicit TableBuilder(const ScheduleShape& shape) : shape_(shape) {}
 
-  void forward(std::int64_t microbatch) {
-    if (stage_ > 0) {
-      add(Op::kReceiveForward, microbatch);
+  void forward(std::int64_t stage, std::int64_t microbatch) {
+    if (microbatch >= shape_.microbatches) {
+      return;
     }
-    add(Op::kForward, microbatch);
-    if (stage_ + 1 < shape_.stages) {
-      add(Op::kSendForward, microbatch);
+    if (stage > 0) {
+      add(Op::kReceiveForward, stage, microbatch);
     }
-  }
-  void backward(std::int64_t microbatch) {
-    if (stage_ + 1 < shape_.stages) {
-      add(Op::kReceiveBackward, microbatch);
-    }
-    add(Op::kBackward, microbatch);
-    if (stage_ > shape_.first_backward) {
-      add(Op::kSendBackward, microbatch);
+    add(Op::kForward, stage, microbatch);
+    if (stage + 1 < shape_.stages()) {
+      add(Op::kSendForward, stage, microbatch);
     }
   }
-  void finish() {
-    const auto& learning = shape_.learning;
-    if (learning.empty() ? stage_ == shape_.first_backward
-                         : std::find(learning.begin(), learning.end(), stage_) != learning.end()) {
-      add(Op::kReduce, 0);
-      add(Op::kStep, 0);
+  void backward(std::int64_t stage, std::int64_t microbatch) {
+    if (microbatch >= shape_.microbatches) {
+      return;
+    }
+    if (stage + 1 < shape_.stages()) {
+      add(Op::kReceiveBackward, stage, microbatch);
+    }
+    add(Op::kBackward, stage, microbatch);
+    if (stage > shape_.first_backward) {
+      add(Op::kSendBackward, stage, microbatch);
     }
   }
-  [[nodiscard]] StageTable take() { return std::move(table_); }
+  void finish(std::int64_t rank) {
+    if (shape_.learns_on(rank)) {
+      add(Op::kReduce, rank, 0);
+      add(Op::kStep, rank, 0);
+    }
+  }
+  [[nodiscard]] RankTable take() { return std::move(table_); }
 
  private:
-  void add(Op op, std::int64_t microbatch) { table_.push_back({op, microbatch, shape_.trial}); }
+  void add(Op op, std::int64_t stage, std::int64_t microbatch) {
+    table_.push_back({op, microbatch, stage, shape_.trial});
+  }
 
   const ScheduleShape& shape_;
-  std::int64_t stage_;
-  StageTable table_;
+  RankTable table_;
 };
 
-// Where an action's input comes from: (stage, op, microbatch) of the matching send.
-using Message = std::tuple<std::int64_t, Op, std::int64_t>;
+struct Pass {
+  std::int64_t stage;
+  std::int64_t microbatch;
+};
+
+// A rank's forward passes in the order of the interleaved schedule: a group of `ranks` microbatches
+// through one stage, then through the next. With one stage a rank, simply one after the other. The last
+// group is always whole: microbatches that are not there keep their places, and the table leaves them
+// out. What is left of a table that ends cannot wait for ever; one made of a short group could.
+std::vector<Pass> passes_in_order(const ScheduleShape& shape, std::int64_t rank, bool backward) {
+  std::vector<Pass> passes;
+  for (std::int64_t group = 0; group < shape.microbatches; group += shape.ranks) {
+    for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
+      const auto stage = (backward ? shape.chunks - 1 - chunk : chunk) * shape.ranks + rank;
+      for (std::int64_t i = 0; i < shape.ranks && (!backward || stage >= shape.first_backward); ++i) {
+        passes.push_back({stage, group + i});
+      }
+    }
+  }
+  return passes;
+}
+
+// Forward passes that a rank makes before its first backward pass.
+std::int64_t warm_up(std::string_view kind, const ScheduleShape& shape, std::int64_t rank) {
+  if (kind == "gpipe") {
+    return shape.microbatches;
+  }
+  if (shape.chunks == 1) {
+    return shape.ranks - 1 - rank;  // as many as there are stages behind
+  }
+  return 2 * (shape.ranks - 1 - rank) + (shape.chunks - 1) * shape.ranks;
+}
+
+void check_kind(std::string_view kind, const ScheduleShape& shape) {
+  if (std::ranges::find(kSchedules, kind) == std::end(kSchedules)) {
+    throw runtime::ConfigError("pipeline.schedule '{}' is not known; use {} or the path of a .csv file",
+                               kind, fmt::join(kSchedules, ", "));
+  }
+  if (shape.chunks > 1 && kind != "interleaved") {
+    throw runtime::ConfigError("pipeline.schedule {} has one stage a rank, but pipeline.chunks is {}; set "
+                               "it to 1 or the schedule to interleaved",
+                               kind, shape.chunks);
+  }
+}
 
 }  // namespace
 
@@ -78,120 +124,58 @@ std::string_view name_of(Op op) {
   return "";
 }
 
-std::string Schedule::to_text() const {
-  std::string text;
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (const auto& action : stages[stage]) {
-      text += fmt::format("stage {}: {} {}\n", stage, name_of(action.op), action.microbatch);
-    }
-  }
-  return text;
+bool ScheduleShape::learns_on(std::int64_t rank) const {
+  const auto here = [&](std::int64_t stage) { return stage % ranks == rank; };
+  return learning.empty() ? here(first_backward) : std::ranges::any_of(learning, here);
 }
 
 Schedule training_schedule(std::string_view kind, const ScheduleShape& shape) {
-  if (kind != "gpipe" && kind != "1f1b") {
-    throw runtime::ConfigError("pipeline.schedule '{}' is not known; use 1f1b or gpipe", kind);
-  }
+  check_kind(kind, shape);
   Schedule schedule;
-  for (std::int64_t stage = 0; stage < shape.stages; ++stage) {
-    TableBuilder table(shape, stage);
-    if (stage < shape.first_backward) {
-      for (std::int64_t m = 0; m < shape.microbatches; ++m) {
-        table.forward(m);
+  for (std::int64_t rank = 0; rank < shape.ranks; ++rank) {
+    TableBuilder table(shape);
+    const std::vector<Pass> forwards = passes_in_order(shape, rank, false);
+    const std::vector<Pass> backwards = passes_in_order(shape, rank, true);
+    auto next = forwards.begin();
+    const auto forward = [&] {
+      if (next != forwards.end()) {
+        table.forward(next->stage, next->microbatch);
+        ++next;
       }
-    } else {
-      // 1F1B lets a stage run ahead by as many microbatches as there are stages behind it.
-      const std::int64_t ahead = kind == "gpipe"
-                                     ? shape.microbatches
-                                     : std::min(shape.microbatches, shape.stages - 1 - stage);
-      std::int64_t done = 0;
-      for (; done < ahead; ++done) {
-        table.forward(done);
-      }
-      for (std::int64_t m = 0; m < shape.microbatches; ++m) {
-        if (done < shape.microbatches) {
-          table.forward(done++);
-        }
-        table.backward(m);
-      }
+    };
+    // What has no backward pass waits for nobody behind it.
+    std::int64_t ahead = backwards.empty() ? static_cast<std::int64_t>(forwards.size())
+                                           : warm_up(kind, shape, rank);
+    for (; ahead > 0; --ahead) {
+      forward();
     }
-    table.finish();
-    schedule.stages.push_back(table.take());
+    for (const Pass& pass : backwards) {
+      // Passes of stages without a backward pass come along with those that have one.
+      for (bool made = false; !made && next != forwards.end();) {
+        made = next->stage >= shape.first_backward;
+        forward();
+      }
+      table.backward(pass.stage, pass.microbatch);
+    }
+    while (next != forwards.end()) {
+      forward();
+    }
+    table.finish(rank);
+    schedule.ranks.push_back(table.take());
   }
   return schedule;
 }
 
 Schedule evaluation_schedule(const ScheduleShape& shape) {
   Schedule schedule;
-  for (std::int64_t stage = 0; stage < shape.stages; ++stage) {
-    TableBuilder table(shape, stage);
-    for (std::int64_t m = 0; m < shape.microbatches; ++m) {
-      table.forward(m);
+  for (std::int64_t rank = 0; rank < shape.ranks; ++rank) {
+    TableBuilder table(shape);
+    for (const Pass& pass : passes_in_order(shape, rank, false)) {
+      table.forward(pass.stage, pass.microbatch);
     }
-    schedule.stages.push_back(table.take());
+    schedule.ranks.push_back(table.take());
   }
   return schedule;
-}
-
-double Simulation::bubble() const {
-  double work = 0;
-  for (const double time : busy) {
-    work += time;
-  }
-  const double all = step_time * static_cast<double>(busy.size());
-  return all > 0 ? 1.0 - work / all : 0.0;
-}
-
-Simulation simulate(const Schedule& schedule, const std::vector<StageCost>& costs) {
-  const std::size_t stages = schedule.stages.size();
-  Simulation result;
-  result.busy.assign(stages, 0);
-  result.peak_in_flight.assign(stages, 0);
-  std::vector<std::size_t> next(stages, 0);
-  std::vector<double> clock(stages, 0);
-  std::vector<std::int64_t> in_flight(stages, 0);
-  std::map<Message, double> sent;
-  bool moved = true;
-  while (moved) {
-    moved = false;
-    for (std::size_t s = 0; s < stages; ++s) {
-      const auto stage = static_cast<std::int64_t>(s);
-      while (next[s] < schedule.stages[s].size()) {
-        const Action& action = schedule.stages[s][next[s]];
-        const bool receives_forward = action.op == Op::kReceiveForward;
-        if (receives_forward || action.op == Op::kReceiveBackward) {
-          const Message key = receives_forward
-                                  ? Message{stage - 1, Op::kSendForward, action.microbatch}
-                                  : Message{stage + 1, Op::kSendBackward, action.microbatch};
-          const auto message = sent.find(key);
-          if (message == sent.end()) {
-            break;
-          }
-          clock[s] = std::max(clock[s], message->second);
-        } else if (action.op == Op::kSendForward || action.op == Op::kSendBackward) {
-          sent[{stage, action.op, action.microbatch}] = clock[s];
-        } else if (action.op == Op::kForward || action.op == Op::kBackward) {
-          const bool forward = action.op == Op::kForward;
-          const double cost = forward ? costs[s].forward : costs[s].backward;
-          clock[s] += cost;
-          result.busy[s] += cost;
-          in_flight[s] += forward ? 1 : -1;
-          result.peak_in_flight[s] = std::max(result.peak_in_flight[s], in_flight[s]);
-        }
-        ++next[s];
-        moved = true;
-      }
-    }
-  }
-  for (std::size_t s = 0; s < stages; ++s) {
-    if (next[s] < schedule.stages[s].size()) {
-      const Action& action = schedule.stages[s][next[s]];
-      throw runtime::InternalError("the schedule never finishes: stage {} waits at '{} {}'", s,
-                                   name_of(action.op), action.microbatch);
-    }
-    result.step_time = std::max(result.step_time, clock[s]);
-  }
-  return result;
 }
 
 }  // namespace desta::trainer

@@ -97,22 +97,26 @@ Activations Stage::run_encoder(const Input& input, const Activations& received,
 
 Tensor Stage::splice(const Tensor& speech, const TextBatch& text) const {
   const Tensor words = llama_->embed(text.tokens);
-  const auto behind = text.tokens.size(1) - text.speech_at;
-  return at::cat({words.narrow(1, 0, text.speech_at), speech.to(words.scalar_type()),
-                  words.narrow(1, text.speech_at, behind)},
-                 1);
+  const Tensor heard = speech.to(words.scalar_type());
+  std::vector<Tensor> pieces;
+  std::int64_t begin = 0;
+  for (std::int64_t row = 0; row < heard.size(0); ++row) {
+    const auto length = text.packing.lengths()[static_cast<std::size_t>(row)] - heard.size(1);
+    pieces.push_back(words.narrow(0, begin, text.speech_at));
+    pieces.push_back(heard[row]);
+    pieces.push_back(words.narrow(0, begin + text.speech_at, length - text.speech_at));
+    begin += length;
+  }
+  return at::cat(pieces);
 }
 
 Tensor Stage::loss(const Tensor& hidden, const TextBatch& text, double scale) {
-  const Tensor flat = hidden.reshape({-1, hidden.size(2)});
-  const Tensor picked = flat.index_select(0, text.learn_positions.to(flat.device()));
-  const Tensor logits = llama_->logits(picked).to(at::kFloat);
-  const Tensor targets = text.targets.to(logits.device());
-  const Tensor sum = at::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum) * scale;
-  loss_.scaled_sum += sum.item<double>();
-  loss_.tokens += targets.numel();
-  loss_.right += logits.detach().argmax(1).eq(targets).sum().item<std::int64_t>();
-  return sum;
+  const Tensor picked = hidden.index_select(0, text.learn_positions.to(hidden.device()));
+  const models::HeadLoss loss = llama_->loss(picked, text.targets, scale);
+  loss_.scaled_sum += loss.sum.item<double>();
+  loss_.tokens += text.targets.numel();
+  loss_.right += loss.right;
+  return loss.sum;
 }
 
 Activations Stage::forward(const Input& input, const Activations& received, Trial* trial,
@@ -147,20 +151,17 @@ Activations Stage::forward(const Input& input, const Activations& received, Tria
 
 Activations Stage::run_llama(const Input& input, const Activations& received, Trial* trial,
                              const BatchLoader& loader, double loss_scale) {
-  std::optional<TextBatch> text;
-  if (part_.adapter || part_.head) {
-    text = loader.text(*input.rows);
-  }
+  const TextBatch text = loader.text(*input.rows);
   Tensor hidden = received.front();
   if (part_.adapter) {
     // Hidden states behind the last tap are not used.
     const Activations tapped(received.begin() + 1, received.end());
     hidden = splice(input.learn ? trial->forward(tapped, input.global_microbatch)
                                 : trial->infer(tapped),
-                    *text);
+                    text);
   }
-  hidden = llama_->run_layers(hidden);
-  return {part_.head ? loss(hidden, *text, loss_scale) : hidden};
+  hidden = llama_->run_layers(hidden, text.packing);
+  return {part_.head ? loss(hidden, text, loss_scale) : hidden};
 }
 
 Activations Stage::backward(std::int64_t key, const Activations& gradients) {

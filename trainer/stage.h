@@ -18,7 +18,8 @@
 
 namespace desta::trainer {
 
-// What crosses a stage boundary: hidden states, and in front of the adapter the taps so far.
+// What crosses a stage boundary. In front of the adapter: hidden states and the taps so far, [batch,
+// frames, d_model] each. Behind it: the rows' hidden states, packed, [total, hidden].
 using Activations = std::vector<Tensor>;
 
 class Stage {

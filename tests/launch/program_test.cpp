@@ -95,7 +95,7 @@ TEST_F(ConfiguredProgram, MoreStagesThanUnitsEndsWithCodeTwoAndTheNumbers) {
   const auto result =
       run_command(program("desta-train") + " --dry-run " + config_.string() + " --set pipeline.stages=40");
   EXPECT_EQ(result.code, 2);
-  EXPECT_NE(result.output.find("pipeline.stages is 40 but these models have 11 units"),
+  EXPECT_NE(result.output.find("pipeline.stages x pipeline.chunks is 40 but these models have 11 units"),
             std::string::npos)
       << result.output;
 }

@@ -66,6 +66,22 @@ TEST_P(Fused, NormAndItsGradientsAreThoseOfTheComposedOperations) {
   EXPECT_LT(largest_difference(got[1], want[1]), 4 * GetParam().tolerance);  // a sum over 15 rows
 }
 
+TEST_P(Fused, GateAndItsGradientsAreThoseOfTheComposedOperations) {
+  const Tensor gate = leaf({7, 37}, 31);
+  const Tensor up = leaf({7, 37}, 32);
+  const Tensor direction = random({7, 37}, 33).to(at::kDouble);
+  const Tensor out = swiglu(gate * 8, up);  // far into both tails
+  const Tensor wide = gate.to(at::kDouble) * 8;
+  const Tensor expected = at::silu(wide) * up.to(at::kDouble);
+  EXPECT_EQ(out.scalar_type(), GetParam().type);
+  EXPECT_LT(largest_difference(out, expected), 16 * GetParam().tolerance);
+  const auto got = gradients(out, direction, {gate, up});
+  const auto want = gradients(expected, direction, {gate, up});
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    EXPECT_LT(largest_difference(got[i], want[i]), 32 * GetParam().tolerance) << i;
+  }
+}
+
 TEST_P(Fused, LayerNormAndItsGradientsAreThoseOfLibTorch) {
   const Tensor x = leaf({3, 5, 33}, 21);
   const Tensor weight = leaf({33}, 22);

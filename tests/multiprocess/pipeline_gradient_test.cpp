@@ -129,7 +129,8 @@ void compare(trainer::FlatParameters& parameters, const models::TensorMap& expec
 
 int main(int argc, char** argv) {
   runtime::MpiEnvironment mpi(&argc, &argv);
-  require(argc == 5, "usage: pipeline_gradient_test <folder> <stages> <replicas> <train.what>");
+  require(argc >= 4,
+          "usage: pipeline_gradient_test <folder> <stages> <replicas> [<train.what> [<schedule> <chunks>]]");
   const std::filesystem::path folder = argv[1];
   const auto world = runtime::make_communicator("auto", mpi);
   trainer::TrainingOptions options;
@@ -143,7 +144,11 @@ int main(int argc, char** argv) {
   }
   options.pipeline.stages = std::atoll(argv[2]);
   options.replicas = std::atoll(argv[3]);
-  options.train.what = argv[4];
+  options.train.what = argc > 4 ? argv[4] : "adapter";
+  if (argc > 6) {
+    options.pipeline.schedule = argv[5];
+    options.pipeline.chunks = std::atoll(argv[6]);
+  }
   options.train.lora.rank = 2;
   options.train.encoder_layers = 2;
   trainer::check_layout(options, mpi.size());

@@ -121,9 +121,8 @@ TEST_F(BatchLoaderTest, AResponseEndsWithItsEndToken) {
 
 TEST_F(BatchLoaderTest, SpeechGoesBetweenTheAudioHeaderAndTheTranscription) {
   const auto text = loader().text({0, 1});
-  const std::vector<models::TokenId> before(
-      text.tokens[0].data_ptr<std::int64_t>(),
-      text.tokens[0].data_ptr<std::int64_t>() + text.speech_at);
+  const auto* tokens = text.tokens.data_ptr<std::int64_t>();
+  const std::vector<models::TokenId> before(tokens, tokens + text.speech_at);
   EXPECT_EQ(tokenizer_.decode(before, /*with_special=*/true),
             "<|begin_of_text|><|start_header_id|>audio<|end_header_id|>\n\n");
 }
@@ -132,24 +131,28 @@ TEST_F(BatchLoaderTest, LearnsEveryResponseTokenFromThePositionBeforeItAndNothin
   const auto batches = loader();
   const std::vector<std::size_t> rows = {3, 0, 2};
   const auto text = batches.text(rows);
-  const auto whole = text.tokens.size(1) + kQueries;  // a row with its speech vectors
   std::int64_t at = 0;
+  std::int64_t words = 0;  // of the rows before
+  std::int64_t begin = 0;  // of the row, packed
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const Sample sample = batches.sample(rows[r]);
-    for (std::size_t i = 0; i < sample.response.size(); ++i, ++at) {
+    const auto prompt = static_cast<std::int64_t>(sample.prompt.tokens.size());
+    const auto response = static_cast<std::int64_t>(sample.response.size());
+    ASSERT_EQ(text.packing.lengths()[r], prompt + kQueries + response);
+    for (std::int64_t i = 0; i < response; ++i, ++at) {
       ASSERT_LT(at, text.targets.numel());
-      const auto position = text.learn_positions[at].item<std::int64_t>();
-      EXPECT_EQ(position / whole, static_cast<std::int64_t>(r));
+      const auto token = sample.response[static_cast<std::size_t>(i)];
       // The row with speech: prompt with `kQueries` vectors in it, then the response.
-      EXPECT_EQ(position % whole,
-                static_cast<std::int64_t>(sample.prompt.tokens.size() + i) + kQueries - 1);
-      EXPECT_EQ(text.targets[at].item<std::int64_t>(), sample.response[i]);
-      const auto next = position % whole + 1 - kQueries;
-      EXPECT_EQ(text.tokens[static_cast<std::int64_t>(r)][next].item<std::int64_t>(),
-                sample.response[i]);
+      EXPECT_EQ(text.learn_positions[at].item<std::int64_t>(), begin + prompt + kQueries + i - 1);
+      EXPECT_EQ(text.targets[at].item<std::int64_t>(), token);
+      EXPECT_EQ(text.tokens[words + prompt + i].item<std::int64_t>(), token);
     }
+    words += prompt + response;
+    begin += text.packing.lengths()[r];
   }
   EXPECT_EQ(at, text.targets.numel());
+  EXPECT_EQ(words, text.tokens.numel());
+  EXPECT_EQ(begin, text.packing.total());
 }
 
 TEST_F(BatchLoaderTest, ResponseTokensOfAStepAreThoseOfItsRows) {

@@ -123,7 +123,7 @@ TEST(Partition, MoreStagesThanUnitsIsAnErrorWithTheNumbers) {
       FAIL() << stages << " stages were cut";
     } catch (const runtime::ConfigError& error) {
       const std::string what = error.what();
-      EXPECT_NE(what.find("pipeline.stages is " + std::to_string(stages)), std::string::npos) << what;
+      EXPECT_NE(what.find("pipeline.stages x pipeline.chunks is " + std::to_string(stages)), std::string::npos) << what;
       EXPECT_NE(what.find("10 units"), std::string::npos) << what;
       EXPECT_NE(what.find("4 encoder layers"), std::string::npos) << what;
       EXPECT_NE(what.find("3 LLM layers"), std::string::npos) << what;

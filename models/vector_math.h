@@ -1,0 +1,28 @@
+// Elementary functions that a compiler turns into vector instructions. Private to this folder.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+namespace desta::models {
+
+// e^x to within 2 units in the last place, by Cody and Waite's reduction and the polynomial of Cephes'
+// expf (Moshier); where e^x is not a normal float32: the smallest or largest that is near it.
+[[gnu::always_inline]] inline float exp_of(float x) {
+  x = std::min(std::max(x, -87.0F), 88.0F);
+  const float turns = x * 1.44269504F;
+  const auto n = static_cast<std::int32_t>(turns + (turns < 0 ? -0.5F : 0.5F));
+  const auto whole = static_cast<float>(n);
+  const float r = x - whole * 0.693359375F - whole * -2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const float value = p * r * r + r + 1.0F;
+  return value * std::bit_cast<float>((n + 127) << 23);
+}
+
+}  // namespace desta::models
