@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests of the runtime under ThreadSanitizer and AddressSanitizer (with UndefinedBehavior), each
-# built in a folder of its own beside build/. Takes some fifteen minutes on two idle cores; its last line
+# built in a folder of its own beside build/. Takes half an hour on two cores; its last line
 # says whether anything was found.
 #   tests/sanitizers.sh [thread|address]
 set -euo pipefail
