@@ -23,6 +23,7 @@ rm -f "$folder"/*.csv
 bench=$PWD/build/bin/desta-bench-collectives
 flat="direct;ring;recursive-doubling;halving-doubling;open-mpi"
 # The peers' best on one host is what they are with one another: every rank in memory that all see.
+# han of Open MPI 4.1 crashes when it reduces in place over two hosts, so it reduces from another buffer there.
 han="--mca coll_han_priority 100"
 
 for ranks in 2 4; do
@@ -34,13 +35,13 @@ done
 
 sizes=8,1024,4096,65536,262144,1048576,4194304,16777216,67108864
 hierarchical="auto;hierarchical+direct;hierarchical+ring;hierarchical+halving-doubling"
-for link in "" "10gbit 20us"; do
+for link in "" 10gbit; do
   echo "== 4 ranks on two hosts, link: ${link:-as fast as the kernel makes it}"
   csv=$folder/two_hosts${link:+_10gbit}.csv
   bench/collectives/two_hosts.sh $link -- "$bench" --sizes $sizes --algorithms "'$hierarchical;direct'" \
     --no-peers --open-mpi "'Open MPI tuned'" --csv "$csv"
-  bench/collectives/two_hosts.sh $link -- $han "$bench" --sizes $sizes --algorithms "auto" \
-    --no-peers --open-mpi "'Open MPI han'" --csv "$csv"
+  bench/collectives/two_hosts.sh $link -- $han "$bench" --sizes $sizes --algorithms "hierarchical+ring" \
+    --no-peers --open-mpi "'Open MPI han'" --open-mpi-from-another --csv "$csv"
 done
 
 for csv in "$folder"/*.csv; do

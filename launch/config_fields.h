@@ -33,6 +33,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("seed", c.data.seed);
     v.value("select", c.data.select);
     v.value("features", t.features);
+    v.value("features_gib", t.features_gib);
     v.value("train_manifest", c.data.train_manifest);
     v.value("validation_manifest", c.data.validation_manifest);
     v.section("synthetic", [&] {
@@ -84,6 +85,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("global_size", t.batch.global_size);
     v.value("micro_size", t.batch.micro_size);
     v.value("max_text_tokens", t.batch.max_text_tokens);
+    v.value("share_prefix", t.batch.share_prefix);
   });
   v.section("train", [&] {
     v.value("what", t.train.what);

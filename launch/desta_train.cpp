@@ -5,52 +5,18 @@
 #include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
 #include "launch/program.h"
+#include "launch/training_plan.h"
 #include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"
 #include "runtime/collectives/nccl_communicator.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
-#include "trainer/partition.h"
-#include "trainer/schedule_table.h"
-#include "trainer/simulator.h"
 
 namespace {
 
 using desta::launch::Job;
 using desta::runtime::Communicator;
 using desta::trainer::TrainingOptions;
-
-// The plan, from configuration files alone.
-void print_plan(const TrainingOptions& options) {
-  const auto shapes = desta::trainer::read_shapes(options);
-  const auto parts = desta::trainer::partition(shapes, options.pipeline.parts());
-  const std::int64_t bytes = options.models.precision == "float32" ? 4 : 2;
-  fmt::print("{} stages x {} replicas = {} ranks\n", options.pipeline.stages, options.replicas,
-             options.pipeline.stages * options.replicas);
-  const auto learning = desta::trainer::learning_stages(parts);
-  std::vector<desta::trainer::StageCost> costs;
-  for (const auto& part : parts) {
-    fmt::print("  rank {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n",
-               part.stage % options.pipeline.stages, part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
-    const bool backward = part.has_backward();
-    costs.push_back({part.work * (backward ? 0.5 : 1.0), backward ? part.work * 0.5 : 0.0});
-  }
-  const std::int64_t microbatches =
-      options.batch.global_size / options.batch.micro_size / options.replicas;
-  const auto schedule = desta::trainer::make_schedule(
-      options.pipeline.schedule, {.ranks = options.pipeline.stages,
-                                  .chunks = options.pipeline.chunks,
-                                  .microbatches = microbatches,
-                                  .first_backward = learning.front(),
-                                  .learning = learning});
-  const auto simulation = desta::trainer::simulate(schedule, costs);
-  fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
-             options.pipeline.schedule, microbatches, 100 * simulation.bubble());
-  for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    fmt::print("  rank {}: at most {} microbatches in flight\n", rank,
-               simulation.peak_in_flight[rank]);
-  }
-}
 
 struct Worlds {
   std::unique_ptr<Communicator> host;  // activations and, without GPUs, the adapter's gradient
@@ -81,7 +47,7 @@ Worlds make_worlds(const Job& job) {
   return worlds;
 }
 
-void train(Job& job) {
+void train(Job& job, const desta::launch::PlanFiles& files) {
   const TrainingOptions& options = job.config.training;
   // A plan may be made anywhere, for the ranks that the configuration asks for.
   const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
@@ -89,7 +55,7 @@ void train(Job& job) {
                                job.environment.ranks_option());
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
-      print_plan(options);
+      desta::launch::print_training_plan(options, files);
     }
     return;
   }
@@ -128,5 +94,11 @@ int main(int argc, char** argv) {
       "desta-train", "trains the adapter between a frozen Whisper and a frozen Llama. Start it with\n"
                      "mpirun -n (pipeline.stages x data_parallel.replicas) desta-train CONFIG; the same "
                      "command\nresumes a run that was stopped.");
-  return program.run(argc, argv, train);
+  desta::launch::PlanFiles files;
+  program.app().add_option("--schedule-csv", files.schedule,
+                           "with --dry-run: write the schedule's table to this file");
+  program.app().add_option("--timeline", files.timeline,
+                           "with --dry-run: write the predicted step to this file, a picture (.svg) or a "
+                           "Chrome trace (.json)");
+  return program.run(argc, argv, [&files](Job& job) { train(job, files); });
 }

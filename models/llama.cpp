@@ -78,10 +78,18 @@ Tensor LlamaLayer::run(const Tensor& hidden, const Rotary& rotary, const Attend&
   return attended + at::linear(gated, down_);
 }
 
-Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary,
-                           const Packing& packing) const {
+Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Packing& packing,
+                           const SharedKeys& shared) const {
   return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-    return packed_attention(q, k, v, packing);
+    return packed_attention(q, k, v, packing, shared);
+  });
+}
+
+Tensor LlamaLayer::forward_keeping(const Tensor& hidden, const Rotary& rotary,
+                                   SharedKeys& keys) const {
+  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    keys = {k[0].clone(), v[0].clone(at::MemoryFormat::Contiguous)};
+    return packed_attention(q, k, v, Packing::even(1, hidden.size(1)));
   });
 }
 
@@ -117,18 +125,35 @@ Tensor Llama::embed(const Tensor& tokens) const {
   return at::embedding(embedding_, tokens.to(embedding_.device()));
 }
 
-Tensor Llama::run_layers(const Tensor& hidden, const Packing& packing) const {
+Tensor Llama::run_layers(const Tensor& hidden, const Packing& packing,
+                         const LlamaPrefix& prefix) const {
   std::vector<Tensor> positions;
   for (const auto length : packing.lengths()) {
-    positions.push_back(at::arange(length, at::TensorOptions(at::kLong)));
+    positions.push_back(
+        at::arange(prefix.length, prefix.length + length, at::TensorOptions(at::kLong)));
   }
   const Rotary rotary =
       Rotary::at_positions(at::cat(positions), inverse_frequencies_, hidden.scalar_type());
   Tensor out = hidden.unsqueeze(0);
-  for (const auto& layer : layers_) {
-    out = layer.forward(out, rotary, packing);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    out = prefix.layers.empty() ? layers_[i].forward(out, rotary, packing)
+                                : layers_[i].forward(out, rotary, packing, prefix.layers[i]);
   }
   return out.squeeze(0);
+}
+
+LlamaPrefix Llama::make_prefix(const Tensor& hidden) const {
+  const at::NoGradGuard no_grad;
+  LlamaPrefix prefix{hidden.size(0), std::vector<SharedKeys>(layers_.size()), {}};
+  const Rotary rotary =
+      Rotary::at_positions(at::arange(prefix.length, at::TensorOptions(at::kLong)),
+                           inverse_frequencies_, hidden.scalar_type());
+  Tensor out = hidden.unsqueeze(0);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    out = layers_[i].forward_keeping(out, rotary, prefix.layers[i]);
+  }
+  prefix.output = out.squeeze(0);
+  return prefix;
 }
 
 Tensor Llama::run_layers(const Tensor& hidden) const {

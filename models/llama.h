@@ -13,6 +13,7 @@
 #include "models/language_model.h"
 #include "models/llama_config.h"
 #include "models/lora.h"
+#include "models/packed_attention.h"
 #include "models/packing.h"
 #include "models/tensor_source.h"
 
@@ -38,9 +39,13 @@ class LlamaLayer {
   // `lora`: updates of its projections, or null.
   LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSource& source, const Lora* lora);
 
-  // Whole sequences, causally: hidden [1, total, hidden] -> the same shape.
-  [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary,
-                               const Packing& packing) const;
+  // Whole sequences, causally: hidden [1, total, hidden] -> the same shape. `shared`: what each of them
+  // sees in front of itself.
+  [[nodiscard]] Tensor forward(const Tensor& hidden, const Rotary& rotary, const Packing& packing,
+                               const SharedKeys& shared = {}) const;
+  // The same for one sequence whose keys and values are kept in `keys`.
+  [[nodiscard]] Tensor forward_keeping(const Tensor& hidden, const Rotary& rotary,
+                                       SharedKeys& keys) const;
   // The next tokens of a batch: hidden [batch, time, hidden] -> the same shape. Keys and values are
   // appended to layer `cache_layer` of the cache, and `bias` covers the cached positions as well.
   [[nodiscard]] Tensor decode(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
@@ -72,6 +77,13 @@ struct LlamaPart {
   }
 };
 
+// A beginning that sequences share, as this part's layers see it.
+struct LlamaPrefix {
+  std::int64_t length = 0;
+  std::vector<SharedKeys> layers;  // empty: no prefix
+  Tensor output;                   // [length, hidden]
+};
+
 class Llama final : public LanguageModel {
  public:
   // Asks `source` for the tensors of `part` only. `lora`: updates of its layers, or null.
@@ -82,10 +94,15 @@ class Llama final : public LanguageModel {
 
   // [batch, time] int64 -> [batch, time, hidden]. Needs the embedding.
   [[nodiscard]] Tensor embed(const Tensor& tokens) const override;
-  // Runs this part's layers over whole sequences, causally: [total, hidden] -> the same.
-  [[nodiscard]] Tensor run_layers(const Tensor& hidden, const Packing& packing) const;
+  // Runs this part's layers over whole sequences, causally: [total, hidden] -> the same. With a prefix,
+  // the sequences go on behind it.
+  [[nodiscard]] Tensor run_layers(const Tensor& hidden, const Packing& packing,
+                                  const LlamaPrefix& prefix = {}) const;
   // The same for sequences of one length: [batch, time, hidden] -> the same.
   [[nodiscard]] Tensor run_layers(const Tensor& hidden) const;
+  // Runs the beginning that sequences share, once for all of them: hidden [length, hidden]. Without a
+  // gradient. The layers' output, [length, hidden], is what the next part's prefix is made from.
+  [[nodiscard]] LlamaPrefix make_prefix(const Tensor& hidden) const;
   // Final norm, head and cross entropy at `targets` [n] int64: hidden [n, hidden]. See head_loss.h.
   [[nodiscard]] HeadLoss loss(const Tensor& hidden, const Tensor& targets, double scale) const;
   // Final norm and head: [..., hidden] -> [..., vocab_size], in the model's precision.

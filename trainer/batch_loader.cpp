@@ -113,9 +113,10 @@ TextBatch BatchLoader::text(const std::vector<std::size_t>& rows) const {
   std::int64_t begin = 0;
   for (const auto row : rows) {
     const Sample& sample = this->sample(row);
-    batch.speech_at = sample.prompt.speech_at;
-    tokens.insert(tokens.end(), sample.prompt.tokens.begin(), sample.prompt.tokens.end());
-    auto t = static_cast<std::int64_t>(sample.prompt.tokens.size()) + queries_;
+    const auto shared = options_.share_prefix ? sample.prompt.speech_at : 0;
+    batch.speech_at = sample.prompt.speech_at - shared;
+    tokens.insert(tokens.end(), sample.prompt.tokens.begin() + shared, sample.prompt.tokens.end());
+    auto t = static_cast<std::int64_t>(sample.prompt.tokens.size()) - shared + queries_;
     for (const auto token : sample.response) {
       positions.push_back(begin + t++ - 1);
       targets.push_back(token);
@@ -129,6 +130,13 @@ TextBatch BatchLoader::text(const std::vector<std::size_t>& rows) const {
   batch.learn_positions = at::tensor(positions, at::kLong);
   batch.targets = at::tensor(targets, at::kLong);
   return batch;
+}
+
+at::Tensor BatchLoader::prefix() const {
+  const auto prompt = models::speech_prompt(format_, *tokenizer_, "", "", "");
+  const std::vector<std::int64_t> tokens(prompt.tokens.begin(),
+                                         prompt.tokens.begin() + prompt.speech_at);
+  return at::tensor(options_.share_prefix ? tokens : std::vector<std::int64_t>(), at::kLong);
 }
 
 at::Tensor BatchLoader::audio(const std::vector<std::size_t>& rows,

@@ -30,7 +30,8 @@ struct Sample {
 };
 
 // Text of a microbatch, packed: row behind row, nothing padded. In the LLM each row has its speech
-// vectors behind its first `speech_at` tokens.
+// vectors behind its first `speech_at` tokens. Where the prompts' beginning is shared, it is in none of
+// the rows: they begin with the speech.
 struct TextBatch {
   at::Tensor tokens;             // [n] int64, without the speech
   std::int64_t speech_at = 0;
@@ -73,6 +74,8 @@ class BatchLoader {
   [[nodiscard]] std::string audio_path(std::size_t row) const {
     return dataset_.row(rows_[row]).audio_filepath;
   }
+  // What all prompts begin with, up to the speech: [n] int64. Empty if the rows have it themselves.
+  [[nodiscard]] at::Tensor prefix() const;
   // Response tokens of all microbatches of a step: what the summed loss is divided by.
   [[nodiscard]] std::int64_t response_tokens(std::int64_t step) const;
 

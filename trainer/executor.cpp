@@ -92,6 +92,22 @@ Activations Executor::receive(std::int64_t from, int direction) {
   return tensors;
 }
 
+void Executor::share_prefix() {
+  const at::NoGradGuard no_grad;
+  for (Stage& stage : stages_) {
+    const StagePart& part = stage.part();
+    if (!part.has_llama()) {
+      continue;
+    }
+    const Tensor received = part.adapter ? Tensor() : receive(part.stage - 1, 1).front();
+    const Tensor out = stage.take_prefix(received, training_);
+    if (!part.head) {
+      send({out}, part.stage, 1);
+    }
+  }
+  finish_sends();
+}
+
 void Executor::finish_sends() {
   for (auto& pending : pending_) {
     pending.work->wait();

@@ -63,6 +63,10 @@ class Executor {
   Executor(std::vector<Stage>& stages, Trial* trial, Links& links, const BatchLoader& training,
            const BatchLoader* validation, runtime::Trace& trace, at::Device device);
 
+  // Takes the prompts' beginning through the LLM's stages, once, where it is shared. All ranks of the
+  // pipeline, before the first run().
+  void share_prefix();
+
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
   StageReport run(const RankTable& table, const StepPlan& plan);
 

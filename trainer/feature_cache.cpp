@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "models/safetensors.h"
+#include "models/torch_util.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
@@ -18,6 +19,9 @@ namespace {
 // Whisper's layers.
 constexpr int kVersion = 1;
 
+// Of a file, about: names, shapes and the checksum.
+constexpr std::uint64_t kMostHeader = 1024;
+
 // Names that keep the order of a list in name order.
 std::string name_of(std::size_t index) { return fmt::format("{:03}", index); }
 
@@ -31,7 +35,7 @@ std::string checksum_of(const std::vector<at::Tensor>& features) {
 
 }  // namespace
 
-FeatureCache::FeatureCache(fs::path folder, std::string setup, at::Device device)
+FeatureCache::FeatureCache(FeatureFolder folder, std::string setup, at::Device device)
     : folder_(std::move(folder)),
       setup_(fmt::format("{} version {}", setup, kVersion)),
       device_(device) {}
@@ -44,7 +48,7 @@ const fs::path& FeatureCache::file_of(const fs::path& audio) const {
   const std::string key =
       runtime::to_hex(runtime::hash64(runtime::read_file(audio), runtime::hash64(setup_)));
   // Two levels: a folder of a million files is slow on shared file systems.
-  return files_[audio.string()] = folder_ / key.substr(0, 2) / (key + ".safetensors");
+  return files_[audio.string()] = folder_.path() / key.substr(0, 2) / (key + ".safetensors");
 }
 
 std::vector<at::Tensor> FeatureCache::read(const fs::path& file) const {
@@ -65,12 +69,20 @@ std::vector<at::Tensor> FeatureCache::read(const fs::path& file) const {
 
 void FeatureCache::write(const fs::path& file, const std::vector<at::Tensor>& features) const {
   models::TensorMap tensors;
+  std::uint64_t bytes = kMostHeader;
   for (std::size_t i = 0; i < features.size(); ++i) {
     tensors[name_of(i)] = features[i];
+    bytes += models::byte_size(features[i]);
   }
   // Not synced: what a power cut takes is noticed and computed again.
   const fs::path temporary = fmt::format("{}.{}.tmp", file.string(), ::getpid());
   try {
+    if (!folder_.reserve(bytes)) {
+      writes_ = false;
+      runtime::log().warn("{} has come to its limit: further features are made each time",
+                          folder_.path().string());
+      return;
+    }
     fs::create_directories(file.parent_path());
     models::save_safetensors(temporary, tensors, {{"checksum", checksum_of(features)}});
     fs::rename(temporary, file);

@@ -41,6 +41,7 @@ struct BatchOptions {
   std::int64_t global_size = 16;     // samples a step, whatever the number of ranks
   std::int64_t micro_size = 4;       // samples a microbatch
   std::int64_t max_text_tokens = 200;  // prompt and response together; longer responses are cut
+  bool share_prefix = true;          // the prompts' beginning goes through the frozen LLM once, not in each row
 };
 
 struct CheckpointOptions {
@@ -85,7 +86,9 @@ struct TrainingOptions {
   CheckpointOptions checkpoint;
   std::int64_t validate_every = 500;  // steps; 0: never
   bool trace = false;
-  std::string features = "";                   // folder that keeps what Whisper's frozen layers made; "": none
+  std::string features = "";                   // what keeps what Whisper's frozen layers made: a folder, or
+                                               // "memory", the host's; "": nothing does
+  double features_gib = 0;                     // of it at most; 0: no limit, and half of the free memory
 };
 
 }  // namespace desta::trainer

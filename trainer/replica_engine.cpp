@@ -26,6 +26,13 @@ BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tok
                      options.selection);
 }
 
+// What the options come to for these models.
+TrainingOptions settled(TrainingOptions options) {
+  // The beginning of a prompt is the same for all rows and steps only where the LLM does not learn.
+  options.batch.share_prefix = options.batch.share_prefix && options.train.what != "lora";
+  return options;
+}
+
 RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
                         const BatchLoader& training) {
   const models::QFormerConfig& adapter = shapes.adapter;
@@ -125,7 +132,7 @@ Links make_links(runtime::Communicator& world, const TrainingOptions& options,
 }
 
 ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Links& links)
-    : options_(options),
+    : options_(settled(options)),
       place_(place),
       links_(links),
       shapes_(read_shapes(options)),
@@ -134,12 +141,12 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       speech_(options.models.speech, models::parse_precision(options.models.precision), device_),
       llm_(options.models.llm, models::parse_precision(options.models.precision), device_),
       tokenizer_(options.models.llm),
-      training_(make_loader(options.dataset, tokenizer_, options, shapes_)),
+      training_(make_loader(options.dataset, tokenizer_, options_, shapes_)),
       total_steps_(options.steps > 0 ? options.steps
                                      : options.epochs * training_.steps_per_epoch()),
       trace_(static_cast<int>(place.replica * options.pipeline.stages + place.stage)) {
   if (!options.validation.empty()) {
-    BatchOptions batch = options.batch;
+    BatchOptions batch = options_.batch;
     batch.global_size = 1;
     validation_.emplace(options.validation, tokenizer_, batch, shapes_.adapter.queries,
                         options.seed, options.selection);
@@ -150,7 +157,11 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   }
   if (parts.front().encoder_front && !options.features.empty()) {
     const auto layers = std::min(parts.front().encoder_end, shapes_.trained_from());
-    features_.emplace(options.features, feature_setup(options, shapes_, layers, device_), device_);
+    const std::string setup = feature_setup(options, shapes_, layers, device_);
+    const auto limit = static_cast<std::uint64_t>(options.features_gib * (1U << 30));
+    features_.emplace(options.features == "memory" ? FeatureFolder::in_memory(setup, limit)
+                                                   : FeatureFolder::on_disk(options.features, limit),
+                      setup, device_);
   }
   stages_.reserve(parts.size());
   for (const StagePart& part : parts) {
@@ -163,6 +174,9 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   trace_.enable(options.trace);
   executor_.emplace(stages_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
                     trace_, device_);
+  if (options_.batch.share_prefix) {
+    executor_->share_prefix();
+  }
 }
 
 std::vector<StagePart> ReplicaEngine::own_parts() const {

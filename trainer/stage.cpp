@@ -160,8 +160,13 @@ Activations Stage::run_llama(const Input& input, const Activations& received, Tr
                                 : trial->infer(tapped),
                     text);
   }
-  hidden = llama_->run_layers(hidden, text.packing);
+  hidden = llama_->run_layers(hidden, text.packing, prefix_);
   return {part_.head ? loss(hidden, text, loss_scale) : hidden};
+}
+
+Tensor Stage::take_prefix(const Tensor& received, const BatchLoader& loader) {
+  prefix_ = llama_->make_prefix(part_.adapter ? llama_->embed(loader.prefix()) : received);
+  return prefix_.output;
 }
 
 Activations Stage::backward(std::int64_t key, const Activations& gradients) {

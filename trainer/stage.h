@@ -49,6 +49,11 @@ class Stage {
   // forward() finds it done.
   void look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader);
 
+  // The prompts' beginning through this stage's layers of the LLM, whose keys and values all microbatches
+  // see from then on: [length, hidden] from the stage before (none for the adapter's stage, which has the
+  // tokens) -> the same for the stage behind.
+  [[nodiscard]] Tensor take_prefix(const Tensor& received, const BatchLoader& loader);
+
   // Backward pass: takes the gradients of what forward() sent (none on the last stage), adds those of
   // what learns into the trial, returns the gradients of what forward() received (none on the first
   // stage with a backward pass). A gradient without elements: nothing flows back there.
@@ -85,6 +90,7 @@ class Stage {
   const FeatureCache* features_;
   std::optional<models::LogMel> log_mel_;
   std::optional<models::Llama> llama_;
+  models::LlamaPrefix prefix_;
   std::map<std::int64_t, Kept> kept_;
   // What look_ahead() has made: rows of different data sets may have the same numbers.
   std::map<std::pair<const BatchLoader*, std::vector<std::size_t>>, Activations> ahead_;

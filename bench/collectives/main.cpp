@@ -32,6 +32,7 @@ struct Settings {
   std::vector<std::string> memories = {"allocated", "user"};
   std::string csv;
   std::string open_mpi = "Open MPI";
+  bool open_mpi_in_place = true;
   bool peers = true;
   int hosts = 0;  // as they are
   int rounds = 5;
@@ -103,7 +104,8 @@ class Bench {
                              }});
     }
     if (!settings_.open_mpi.empty()) {
-      contenders_.push_back(open_mpi(settings_.open_mpi, memory, data));
+      contenders_.push_back(
+          open_mpi(settings_.open_mpi, memory, data, most_bytes_, settings_.open_mpi_in_place));
     }
     if (settings_.peers) {
       for (Contender& one : gloo(memory, data, meeting_place())) {
@@ -192,6 +194,8 @@ Settings parse(int argc, char** argv) {
   app.add_option("--csv", settings.csv, "appends to this file");
   app.add_option("--open-mpi", settings.open_mpi,
                  "what to call Open MPI as this job sets it; empty: leave it out");
+  app.add_flag("--open-mpi-in-place,!--open-mpi-from-another", settings.open_mpi_in_place,
+               "does it reduce in place, or from another buffer? han 4.1 in place reads at address 1");
   app.add_flag("--peers,!--no-peers", settings.peers, "gloo and the memory copy, too");
   app.add_option(
       "--hosts", settings.hosts,

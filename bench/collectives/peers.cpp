@@ -7,11 +7,18 @@
 
 namespace desta::bench {
 
-Contender open_mpi(const std::string& name, const std::string& memory, float* data) {
-  return {name, memory, data, [data](std::size_t bytes) -> std::function<void()> {
+Contender open_mpi(const std::string& name, const std::string& memory, float* data,
+                   std::size_t most_bytes, bool in_place) {
+  const auto other =
+      std::make_shared<std::vector<float>>(in_place ? 0 : most_bytes / sizeof(float));
+  return {name, memory, data, [data, other, in_place](std::size_t bytes) -> std::function<void()> {
             const auto count = static_cast<int>(bytes / sizeof(float));
-            return [data, count] {
-              MPI_Allreduce(MPI_IN_PLACE, data, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+            if (!in_place) {
+              std::memcpy(other->data(), data, bytes);
+            }
+            return [data, other, in_place, count] {
+              const void* source = in_place ? MPI_IN_PLACE : static_cast<const void*>(other->data());
+              MPI_Allreduce(source, data, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
             };
           }};
 }

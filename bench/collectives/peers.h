@@ -9,7 +9,9 @@
 namespace desta::bench {
 
 // MPI_Allreduce as the job's settings make it; `name` says which they are.
-[[nodiscard]] Contender open_mpi(const std::string& name, const std::string& memory, float* data);
+// `in_place`: otherwise it reduces from a buffer of its own into `data`.
+[[nodiscard]] Contender open_mpi(const std::string& name, const std::string& memory, float* data,
+                                 std::size_t most_bytes, bool in_place);
 
 // Every rank copies the bytes from `data` to another place, all at the same time: it reads each
 // byte once and writes each once, as an all-reduce in shared memory must at least.

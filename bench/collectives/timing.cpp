@@ -68,10 +68,10 @@ bool sums_are_right(const Contender& contender, std::size_t bytes) {
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
   const std::size_t count = bytes / sizeof(float);
   const auto number = [](std::size_t i, int of) { return static_cast<float>(i % 1000 + of); };
-  const auto run = contender.prepare(bytes);
   for (std::size_t i = 0; i < count; ++i) {
     contender.data[i] = number(i, rank);
   }
+  const auto run = contender.prepare(bytes);
   MPI_Barrier(MPI_COMM_WORLD);
   run();
   int right = 1;

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Two hosts on this machine, as root: two network namespaces with names of their own and a link between them, shaped
-# by tc. Runs an MPI job of four ranks over them, two a host:
+# by tc. Runs an MPI job over them, RANKS_A_HOST ranks (2) on each:
 #   bench/collectives/two_hosts.sh [RATE [DELAY]] -- MPIRUN ARGUMENTS...
 # RATE and DELAY (of one direction) as tc takes them; without them the link is as fast as the kernel makes it.
 #   bench/collectives/two_hosts.sh 10gbit 20us -- build/bin/desta-bench-collectives --no-peers
 set -euo pipefail
 
+ranks=${RANKS_A_HOST:-2}
 rate=""
 delay=""
 if [ "${1:-}" != "--" ]; then rate=$1; shift; fi
@@ -32,8 +33,12 @@ for i in 1 2; do
   ip -n "$host" link set "$link" up
   ip -n "$host" link set lo up
   if [ -n "$rate" ]; then
-    # A queue of 16 MiB: what two ranks may have under way.
-    ip netns exec "$host" tc qdisc add dev "$link" root netem ${delay:+delay "$delay"} rate "$rate" limit 2000
+    # netem alone knows delays, but not every kernel has it. Its queue is of 16 MiB: what two ranks may have under way.
+    if [ -n "$delay" ]; then
+      ip netns exec "$host" tc qdisc add dev "$link" root netem delay "$delay" rate "$rate" limit 2000
+    else
+      ip netns exec "$host" tc qdisc add dev "$link" root tbf rate "$rate" burst 1mb latency 100ms
+    fi
   fi
 done
 
@@ -53,4 +58,4 @@ cp "$work/hosts" /etc/netns/desta-b/hosts
 
 "$work/agent" desta-a "cd '$PWD' && TMPDIR='$work' mpirun --mca plm_rsh_agent '$work/agent' \
   --mca plm_rsh_no_tree_spawn 1 --mca oob_tcp_if_include 10.98.0.0/24 --mca btl_tcp_if_include 10.98.0.0/24 \
-  --host desta-a:2,desta-b:2 -n 4 $*"
+  --host desta-a:$ranks,desta-b:$ranks -n $((2 * ranks)) $*"

@@ -91,6 +91,26 @@ TEST_F(ConfiguredProgram, ADryRunPrintsThePlanAndTouchesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
+TEST_F(ConfiguredProgram, ADryRunWritesItsTableWhichIsASchedule) {
+  const auto table = folder_ / "table.csv";
+  const auto picture = folder_ / "step.svg";
+  const auto command = program("desta-train") + " --dry-run " + config_.string() +
+                       " --set pipeline.stages=2 --set pipeline.chunks=2";
+  const auto written = run_command(command + " --set pipeline.schedule=interleaved --schedule-csv " +
+                                   table.string() + " --timeline " + picture.string());
+  EXPECT_EQ(written.code, 0) << written.output;
+  EXPECT_NE(written.output.find("stage 1, chunk 1:"), std::string::npos) << written.output;
+  EXPECT_GT(std::filesystem::file_size(picture), 1000u);
+  const auto read = run_command(command + " --set pipeline.schedule=" + table.string());
+  EXPECT_EQ(read.code, 0) << read.output;
+  const auto bubble = [](const std::string& output) { return output.substr(output.find(": bubble")); };
+  EXPECT_EQ(bubble(read.output), bubble(written.output));
+  const auto other = run_command(command + " --set pipeline.stages=3 --set pipeline.schedule=" +
+                                 table.string());
+  EXPECT_EQ(other.code, 2);
+  EXPECT_NE(other.output.find(table.string() + ": "), std::string::npos) << other.output;
+}
+
 TEST_F(ConfiguredProgram, MoreStagesThanUnitsEndsWithCodeTwoAndTheNumbers) {
   const auto result =
       run_command(program("desta-train") + " --dry-run " + config_.string() + " --set pipeline.stages=40");

@@ -69,6 +69,24 @@ TEST_P(LlamaParity, CutInPartsGivesTheBitsOfTheWhole) {
   }
 }
 
+TEST_P(LlamaParity, SequencesBehindASharedPrefixAreAsIfTheyHadItThemselves) {
+  const at::NoGradGuard no_grad;
+  const Llama llama = load(GetParam());
+  const Tensor tokens = expected_.at("tokens");
+  const Tensor prefix = tokens.narrow(0, 0, 3);
+  const std::vector<Tensor> rests = {tokens.narrow(0, 3, 4), tokens.narrow(0, 5, 2), tokens.narrow(0, 2, 5)};
+  std::vector<Tensor> alone;
+  for (const Tensor& rest : rests) {
+    const Tensor whole = llama.run_layers(llama.embed(at::cat({prefix, rest})).unsqueeze(0))[0];
+    alone.push_back(whole.narrow(0, 3, rest.size(0)));
+  }
+  const LlamaPrefix made = llama.make_prefix(llama.embed(prefix));
+  const Tensor packed = llama.run_layers(llama.embed(at::cat(rests)), Packing({4, 2, 5}), made);
+  EXPECT_LT(largest_difference(packed, at::cat(alone)), 1e-5 * largest(packed));
+  EXPECT_EQ(made.length, 3);
+  EXPECT_EQ(made.output.size(0), 3);
+}
+
 INSTANTIATE_TEST_SUITE_P(Peers, LlamaParity,
                          testing::Values("llama-tied", "llama-untied", "llama-scaled"),
                          [](const auto& info) { return info.param.substr(6); });

@@ -120,6 +120,7 @@ TEST_F(BatchLoaderTest, AResponseEndsWithItsEndToken) {
 }
 
 TEST_F(BatchLoaderTest, SpeechGoesBetweenTheAudioHeaderAndTheTranscription) {
+  options_.batch.share_prefix = false;
   const auto text = loader().text({0, 1});
   const auto* tokens = text.tokens.data_ptr<std::int64_t>();
   const std::vector<models::TokenId> before(tokens, tokens + text.speech_at);
@@ -128,6 +129,7 @@ TEST_F(BatchLoaderTest, SpeechGoesBetweenTheAudioHeaderAndTheTranscription) {
 }
 
 TEST_F(BatchLoaderTest, LearnsEveryResponseTokenFromThePositionBeforeItAndNothingElse) {
+  options_.batch.share_prefix = false;
   const auto batches = loader();
   const std::vector<std::size_t> rows = {3, 0, 2};
   const auto text = batches.text(rows);
@@ -153,6 +155,27 @@ TEST_F(BatchLoaderTest, LearnsEveryResponseTokenFromThePositionBeforeItAndNothin
   EXPECT_EQ(at, text.targets.numel());
   EXPECT_EQ(words, text.tokens.numel());
   EXPECT_EQ(begin, text.packing.total());
+}
+
+TEST_F(BatchLoaderTest, ASharedPrefixIsInNoneOfTheRows) {
+  options_.batch.share_prefix = false;
+  const auto whole = loader().text({3, 0});
+  EXPECT_EQ(loader().prefix().numel(), 0);
+  options_.batch.share_prefix = true;
+  const auto batches = loader();
+  const auto text = batches.text({3, 0});
+  const auto prefix = batches.prefix();
+  ASSERT_EQ(prefix.numel(), whole.speech_at);
+  EXPECT_TRUE(at::equal(prefix, whole.tokens.narrow(0, 0, prefix.numel())));
+  EXPECT_EQ(text.speech_at, 0);
+  for (std::size_t r = 0; r < 2; ++r) {
+    EXPECT_EQ(text.packing.lengths()[r] + prefix.numel(), whole.packing.lengths()[r]);
+  }
+  const auto first = text.packing.lengths()[0] - kQueries;  // the first row's words
+  EXPECT_TRUE(at::equal(text.tokens.narrow(0, 0, first), whole.tokens.narrow(0, prefix.numel(), first)));
+  EXPECT_TRUE(at::equal(text.targets, whole.targets));
+  EXPECT_EQ(text.learn_positions[0].item<std::int64_t>() + prefix.numel(),
+            whole.learn_positions[0].item<std::int64_t>());
 }
 
 TEST_F(BatchLoaderTest, ResponseTokensOfAStepAreThoseOfItsRows) {

@@ -2,11 +2,15 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 
 #include "runtime/collectives/local_communicator.h"
+#include "runtime/core/error.h"
 #include "support/tiny_job.h"
 #include "trainer/replica_engine.h"
 #include "shared_job.h"
@@ -37,6 +41,9 @@ class FeatureCacheTest : public ::testing::Test {
                                      at::full({1, 3, 2}, -value, at::kBFloat16)};
     });
   }
+  [[nodiscard]] FeatureFolder folder(std::uint64_t most_bytes = 0) const {
+    return FeatureFolder::on_disk(folder_ / "cache", most_bytes);
+  }
   [[nodiscard]] std::vector<fs::path> files() const {
     std::vector<fs::path> found;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "cache")) {
@@ -52,9 +59,9 @@ class FeatureCacheTest : public ::testing::Test {
 };
 
 TEST_F(FeatureCacheTest, EachRecordingIsComputedOnceWhoeverAsks) {
-  const FeatureCache cache(folder_ / "cache", "whisper layers 4");
+  const FeatureCache cache(folder(), "whisper layers 4");
   const auto first = get(cache, "one.wav");
-  const FeatureCache other(folder_ / "cache", "whisper layers 4");
+  const FeatureCache other(folder(), "whisper layers 4");
   const auto second = get(other, "one.wav");
   EXPECT_EQ(computed_, 1);
   ASSERT_EQ(second.size(), 2u);
@@ -65,19 +72,19 @@ TEST_F(FeatureCacheTest, EachRecordingIsComputedOnceWhoeverAsks) {
 }
 
 TEST_F(FeatureCacheTest, TheSoundAndTheSetupDecideNotTheName) {
-  const FeatureCache cache(folder_ / "cache", "whisper layers 4");
+  const FeatureCache cache(folder(), "whisper layers 4");
   (void)get(cache, "one.wav");
   (void)get(cache, "two.wav");
   EXPECT_EQ(computed_, 2);
   fs::copy(folder_ / "one.wav", folder_ / "copy.wav");
   (void)get(cache, "copy.wav");
   EXPECT_EQ(computed_, 2) << "the same sound";
-  (void)get(FeatureCache(folder_ / "cache", "whisper layers 3"), "one.wav");
+  (void)get(FeatureCache(folder(), "whisper layers 3"), "one.wav");
   EXPECT_EQ(computed_, 3) << "other layers";
 }
 
 TEST_F(FeatureCacheTest, ADamagedFileIsMadeAgain) {
-  const auto good = get(FeatureCache(folder_ / "cache", "w"), "one.wav");
+  const auto good = get(FeatureCache(folder(), "w"), "one.wav");
   ASSERT_EQ(files().size(), 1u);
   const fs::path file = files().front();
   const auto size = fs::file_size(file);
@@ -90,7 +97,7 @@ TEST_F(FeatureCacheTest, ADamagedFileIsMadeAgain) {
            }}) {
     damage();
     computed_ = 0;
-    const auto again = get(FeatureCache(folder_ / "cache", "w"), "one.wav");
+    const auto again = get(FeatureCache(folder(), "w"), "one.wav");
     EXPECT_EQ(computed_, 1);
     EXPECT_TRUE(at::equal(again[0], good[0]));
   }
@@ -98,10 +105,68 @@ TEST_F(FeatureCacheTest, ADamagedFileIsMadeAgain) {
 
 TEST_F(FeatureCacheTest, WhereNothingCanBeWrittenFeaturesAreStillComputed) {
   std::ofstream(folder_ / "cache") << "a file in the way";
-  const FeatureCache cache(folder_ / "cache", "w");
+  const FeatureCache cache(folder(), "w");
   EXPECT_EQ(get(cache, "one.wav").size(), 2u);
   EXPECT_EQ(get(cache, "two.wav").size(), 2u);
   EXPECT_EQ(computed_, 2);
+}
+
+TEST_F(FeatureCacheTest, AFolderAtItsLimitKeepsWhatItHas) {
+  constexpr std::uint64_t kOne = 1024 + 2 * 12;  // two tensors of six bfloat16
+  const FeatureCache cache(folder(kOne), "w");
+  (void)get(cache, "one.wav");
+  (void)get(cache, "two.wav");
+  EXPECT_EQ(computed_, 2);
+  const FeatureCache other(folder(kOne), "w");
+  (void)get(other, "one.wav");
+  EXPECT_EQ(computed_, 2) << "what came first is kept";
+  (void)get(other, "two.wav");
+  EXPECT_EQ(computed_, 3) << "the limit is that of all processes together";
+}
+
+TEST_F(FeatureCacheTest, FeaturesInMemoryGoWithTheLastThatUsesThem) {
+  const fs::path memory = folder_ / "memory";
+  fs::create_directory(memory);
+  const auto folders = [&] {
+    return std::count_if(fs::directory_iterator(memory), fs::directory_iterator(),
+                         [](const auto& entry) { return entry.is_directory(); });
+  };
+  {
+    const FeatureCache first(FeatureFolder::in_memory("w", 0, memory), "w");
+    (void)get(first, "one.wav");
+    {
+      const FeatureCache second(FeatureFolder::in_memory("w", 0, memory), "w");
+      (void)get(second, "one.wav");
+      EXPECT_EQ(computed_, 1) << "shared by all of the host";
+    }
+    EXPECT_EQ(folders(), 1);
+    (void)get(first, "one.wav");
+    EXPECT_EQ(computed_, 1);
+  }
+  EXPECT_EQ(folders(), 0);
+}
+
+// One that was killed removes nothing; the next one does, whatever it keeps.
+TEST_F(FeatureCacheTest, FeaturesThatADeadProcessLeftInMemoryAreRemoved) {
+  const fs::path memory = folder_ / "memory";
+  fs::create_directory(memory);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const FeatureFolder left = FeatureFolder::in_memory("left", 0, memory);
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  const FeatureFolder next = FeatureFolder::in_memory("next", 0, memory);
+  std::size_t folders = 0;
+  for (const auto& entry : fs::directory_iterator(memory)) {
+    folders += entry.is_directory() ? 1 : 0;
+  }
+  EXPECT_EQ(folders, 1U);
+  EXPECT_TRUE(fs::exists(next.path()));
+}
+
+TEST_F(FeatureCacheTest, AMemoryThatIsNotThereIsNamed) {
+  EXPECT_THROW((void)FeatureFolder::in_memory("w", 0, "/nowhere/shm"), runtime::ConfigError);
 }
 
 // What the adapter learns does not depend on whether the features were there.
