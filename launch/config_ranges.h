@@ -31,6 +31,7 @@ inline void check_ranges(
   one_or_more("adapter.ffn", t.adapter.ffn);
   share("adapter.dropout", t.adapter.dropout);
   one_or_more("data.rows_per_shard", c.data.rows_per_shard);
+  zero_or_more("data.features_gib", t.features_gib);
   zero_or_more("data.synthetic.train", static_cast<double>(c.data.synthetic.train));
   zero_or_more("data.synthetic.validation", static_cast<double>(c.data.synthetic.validation));
   zero_or_more("data.synthetic.held_out", static_cast<double>(c.data.synthetic.held_out));

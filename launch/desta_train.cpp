@@ -11,6 +11,7 @@
 #include "runtime/collectives/nccl_communicator.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
+#include "trainer/replica_engine.h"
 
 namespace {
 
@@ -53,6 +54,10 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
   const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
   desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size(),
                                job.environment.ranks_option());
+  // A table that does not train is refused before anything is loaded.
+  (void)desta::trainer::schedule_of(
+      options, desta::trainer::partition(desta::trainer::read_shapes(options),
+                                         options.pipeline.parts()));
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       desta::launch::print_training_plan(options, files);
@@ -95,10 +100,19 @@ int main(int argc, char** argv) {
                      "mpirun -n (pipeline.stages x data_parallel.replicas) desta-train CONFIG; the same "
                      "command\nresumes a run that was stopped.");
   desta::launch::PlanFiles files;
-  program.app().add_option("--schedule-csv", files.schedule,
-                           "with --dry-run: write the schedule's table to this file");
-  program.app().add_option("--timeline", files.timeline,
-                           "with --dry-run: write the predicted step to this file, a picture (.svg) or a "
-                           "Chrome trace (.json)");
+  program.app()
+      .add_option("--schedule-csv", files.schedule,
+                  "with --dry-run: write the schedule's table to this file")
+      ->needs("--dry-run");
+  program.app()
+      .add_option("--timeline", files.timeline,
+                  "with --dry-run: write the predicted step to this file, a picture (.svg) or a Chrome "
+                  "trace (.json)")
+      ->needs("--dry-run")
+      ->check([](const std::string& file) {
+        return file.ends_with(".svg") || file.ends_with(".json")
+                   ? std::string()
+                   : "--timeline is '" + file + "'; end it in .svg or .json";
+      });
   return program.run(argc, argv, [&files](Job& job) { train(job, files); });
 }

@@ -45,13 +45,7 @@ void print_training_plan(const trainer::TrainingOptions& options, const PlanFile
   }
   const std::int64_t microbatches =
       options.batch.global_size / options.batch.micro_size / options.replicas;
-  const auto learning = trainer::learning_stages(parts);
-  const auto schedule = trainer::make_schedule(
-      pipeline.schedule, {.ranks = pipeline.stages,
-                          .chunks = pipeline.chunks,
-                          .microbatches = microbatches,
-                          .first_backward = learning.front(),
-                          .learning = learning});
+  const auto schedule = trainer::schedule_of(options, parts);
   const auto simulation = trainer::simulate(schedule, costs_of(parts, options.batch.micro_size));
   fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
              pipeline.schedule, microbatches, 100 * simulation.bubble());

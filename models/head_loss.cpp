@@ -65,6 +65,11 @@ ChunkLoss cross_entropy(Tensor& logits, const Tensor& targets, double scale) {
   double sum = 0;
   std::int64_t right = 0;
   const auto size = logits.size(1);
+  // As the loop below writes where they point.
+  if (targets.numel() > 0 &&
+      (targets.min().item<std::int64_t>() < 0 || targets.max().item<std::int64_t>() >= size)) {
+    throw runtime::InternalError("a token to learn is not in the vocabulary of {}", size);
+  }
   const auto* target = targets.data_ptr<std::int64_t>();
   for (std::int64_t row = 0; row < logits.size(0); ++row) {
     const RowLoss one = cross_entropy_row(logits.data_ptr<float>() + row * size, size, target[row],

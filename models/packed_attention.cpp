@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "models/vector_math.h"
+#include "runtime/core/error.h"
 #include "runtime/core/instruction_sets.h"
 
 namespace desta::models {
@@ -95,7 +96,9 @@ Tensor weights_of(const Tensor& q, const Tensor& k, std::int64_t length, float s
 
 Tensor score_gradients(const Tensor& weights, Tensor gradients, float scale) {
   if (gradients.is_cuda()) {
-    return weights * (gradients - (weights * gradients).sum(-1, true)) * scale;
+    const Tensor wide = weights.to(at::kFloat);
+    const Tensor product = wide * gradients;
+    return ((product - wide * product.sum(-1, true)) * scale).to(weights.scalar_type());
   }
   softmax_rows_backward(weights.data_ptr<float>(), gradients.data_ptr<float>(),
                         weights.numel() / weights.size(2), weights.size(2), scale);
@@ -175,6 +178,10 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Packing& packing,
                         const SharedKeys& shared) {
+  if (packing.total() != q.size(2)) {
+    throw runtime::InternalError("{} positions packed into sequences of {} in all", q.size(2),
+                                 packing.total());
+  }
   return PackedAttention::apply(q, k, v, packing.lengths(), &shared);
 }
 

@@ -17,7 +17,7 @@ struct SharedKeys {
 };
 
 // softmax(q k^T / sqrt(head_dim)) v within each sequence, on and below the diagonal, softmax and its sums
-// in float32 whatever the type.
+// in float32 whatever the type (on a GPU the products before and behind it are in the tensors' own).
 //   q: [1, heads, total, head_dim]; k, v: [1, kv_heads, total, head_dim], heads a multiple of kv_heads,
 //   any strides.
 // Returns [1, total, heads * head_dim]. For the backward pass q, k and v are kept and nothing else: the

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of the runtime under ThreadSanitizer and AddressSanitizer (with UndefinedBehavior), each
+# Runs the tests of the runtime (but for the browser's screenshot) under ThreadSanitizer and AddressSanitizer (with UndefinedBehavior), each
 # built in a folder of its own beside build/. Takes half an hour on two cores; its last line
 # says whether anything was found.
 #   tests/sanitizers.sh [thread|address]

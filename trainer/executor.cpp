@@ -12,11 +12,18 @@ namespace {
 
 constexpr std::int64_t kMaximumDims = 6;
 constexpr int kNormTag = 1;
+constexpr std::int64_t kPrefix = -1;
 
-// Messages of each stage in each direction have a tag of their own: two ranks may have several pairs of
-// neighbours, whose messages need not come in one order.
-int tag_of(std::int64_t from, int direction) {
-  return 2 + 2 * static_cast<int>(from) + (direction > 0 ? 0 : 1);
+// Tags below are those of messages between stages that stand outside of a table (trial_exchange.cpp).
+constexpr std::int64_t kFirstTag = 16;
+// More than models have units to cut.
+constexpr std::int64_t kMostStages = 1024;
+
+// A message is known by its stage, direction and microbatch: a table may receive in another order than it
+// sends. The prompts' beginning has the number -1.
+int tag_of(std::int64_t from, int direction, std::int64_t microbatch) {
+  return static_cast<int>(kFirstTag + 2 * ((microbatch + 1) * kMostStages + from) +
+                          (direction > 0 ? 0 : 1));
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -49,12 +56,13 @@ Stage& Executor::stage_at(std::int64_t number) {
   return stages_[static_cast<std::size_t>(number / links_.pipeline->size())];
 }
 
-void Executor::send(const Activations& tensors, std::int64_t from, int direction) {
+void Executor::send(const Activations& tensors, std::int64_t from, int direction,
+                    std::int64_t microbatch) {
   const int ranks = links_.pipeline->size();
   const int peer = static_cast<int>((from + direction + ranks) % ranks);
-  const int tag = tag_of(from, direction);
+  const int tag = tag_of(from, direction, microbatch);
   if (peer == links_.pipeline->rank()) {
-    own_messages_[{from, direction}].push_back(tensors);
+    own_messages_[tag] = tensors;
     return;
   }
   auto remaining = static_cast<std::int64_t>(tensors.size());
@@ -71,14 +79,11 @@ void Executor::send(const Activations& tensors, std::int64_t from, int direction
   std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
 }
 
-Activations Executor::receive(std::int64_t from, int direction) {
+Activations Executor::receive(std::int64_t from, int direction, std::int64_t microbatch) {
   const int peer = static_cast<int>(from % links_.pipeline->size());
-  const int tag = tag_of(from, direction);
+  const int tag = tag_of(from, direction, microbatch);
   if (peer == links_.pipeline->rank()) {
-    auto& queue = own_messages_[{from, direction}];
-    Activations tensors = std::move(queue.front());
-    queue.pop_front();
-    return tensors;
+    return std::move(own_messages_.extract(tag).mapped());
   }
   Activations tensors;
   TensorHeader header;
@@ -99,10 +104,10 @@ void Executor::share_prefix() {
     if (!part.has_llama()) {
       continue;
     }
-    const Tensor received = part.adapter ? Tensor() : receive(part.stage - 1, 1).front();
+    const Tensor received = part.adapter ? Tensor() : receive(part.stage - 1, 1, kPrefix).front();
     const Tensor out = stage.take_prefix(received, training_);
     if (!part.head) {
-      send({out}, part.stage, 1);
+      send({out}, part.stage, 1, kPrefix);
     }
   }
   finish_sends();
@@ -177,7 +182,7 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
     const runtime::Trace::Span span(trace_, std::string(name_of(action.op)), "pipeline");
     switch (action.op) {
       case Op::kReceiveForward:
-        inputs[pass] = receive(action.stage - 1, 1);
+        inputs[pass] = receive(action.stage - 1, 1, m);
         break;
       case Op::kForward:
         outputs[pass] = stage_at(action.stage)
@@ -190,11 +195,11 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendForward:
-        send(outputs[pass], action.stage, 1);
+        send(outputs[pass], action.stage, 1, m);
         outputs.erase(pass);
         break;
       case Op::kReceiveBackward:
-        gradients[pass] = receive(action.stage + 1, -1);
+        gradients[pass] = receive(action.stage + 1, -1, m);
         break;
       case Op::kBackward:
         if (trial_ != nullptr && trial_->reducer() != nullptr && &action == last_backward) {
@@ -205,7 +210,7 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendBackward:
-        send(input_gradients[pass], action.stage, -1);
+        send(input_gradients[pass], action.stage, -1, m);
         input_gradients.erase(pass);
         break;
       case Op::kReduce:

@@ -3,10 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "runtime/collectives/communicator.h"
@@ -17,8 +15,8 @@
 
 namespace desta::trainer {
 
-// The wires of one rank. Ranks of `pipeline` are the stages of one replica; ranks of `replicas` are
-// the copies of this stage.
+// The wires of one rank. Ranks of `pipeline` hold the stages of one replica; ranks of `replicas` hold the
+// copies of this rank's stages.
 struct Links {
   std::unique_ptr<runtime::Communicator> pipeline;  // over host memory
   std::unique_ptr<runtime::Communicator> replicas;
@@ -30,7 +28,7 @@ struct StageReport {
   double loss = 0;              // this replica's share of the mean token loss; last stage only
   std::int64_t tokens = 0;      // response tokens behind it
   std::int64_t right_tokens = 0;
-  double gradient_norm = 0;     // adapter's stage only
+  double gradient_norm = 0;     // where something learns
   double learning_rate = 0;
   bool skipped = false;
   bool stop_is_due = false;     // this process was asked to stop (runtime/core/stop_request.h)
@@ -64,7 +62,7 @@ class Executor {
            const BatchLoader* validation, runtime::Trace& trace, at::Device device);
 
   // Takes the prompts' beginning through the LLM's stages, once, where it is shared. All ranks of the
-  // pipeline, before the first run().
+  // pipeline, before the first run(). Throws as run() does.
   void share_prefix();
 
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
@@ -72,9 +70,9 @@ class Executor {
 
  private:
   [[nodiscard]] Stage& stage_at(std::int64_t number);
-  // To and from a stage, forth (1) or back (-1); `from`: the stage that sends.
-  void send(const Activations& tensors, std::int64_t from, int direction);
-  Activations receive(std::int64_t from, int direction);
+  // From a stage to the one behind (direction 1) or before (-1); `from`: the stage that sends.
+  void send(const Activations& tensors, std::int64_t from, int direction, std::int64_t microbatch);
+  Activations receive(std::int64_t from, int direction, std::int64_t microbatch);
   void finish_sends();
   // Lets the gradients cross, and meanwhile looks ahead.
   void reduce(const StepPlan& plan, StageReport& report);
@@ -93,8 +91,7 @@ class Executor {
     std::unique_ptr<runtime::Work> work;
   };
   std::vector<Pending> pending_;
-  // What a stage has sent to another of this rank, by sender and direction.
-  std::map<std::pair<std::int64_t, int>, std::deque<Activations>> own_messages_;
+  std::map<int, Activations> own_messages_;  // from one stage of this rank to another, by tag
 };
 
 }  // namespace desta::trainer

@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::string_view kMember = ".member";
 constexpr std::string_view kUsed = "bytes";
+constexpr std::string_view kLimit = "limit";
 // Others hold these locks for a moment only.
 constexpr std::chrono::seconds kPatience{10};
 
@@ -46,9 +47,13 @@ void remove_left_ones(const fs::path& memory) {
 // What is kept in a folder whose count is not there yet.
 std::uint64_t bytes_in(const fs::path& folder) {
   std::uint64_t bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, ignored)) {
-    bytes += entry.is_regular_file(ignored) ? entry.file_size(ignored) : 0;
+  std::error_code error;
+  // Others write and rename meanwhile: what has gone counts nothing.
+  for (auto entry = fs::recursive_directory_iterator(folder, error);
+       !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    std::error_code gone;
+    const auto size = entry->is_regular_file(gone) ? entry->file_size(gone) : 0;
+    bytes += gone ? 0 : size;
   }
   return bytes;
 }
@@ -56,6 +61,9 @@ std::uint64_t bytes_in(const fs::path& folder) {
 }  // namespace
 
 FeatureFolder FeatureFolder::on_disk(fs::path folder, std::uint64_t most_bytes) {
+  // Others may have written without a limit, people may have deleted: whoever asks next counts anew.
+  std::error_code ignored;
+  fs::remove(folder / kUsed, ignored);
   return {std::move(folder), most_bytes};
 }
 
@@ -67,8 +75,7 @@ FeatureFolder FeatureFolder::in_memory(std::string_view key, std::uint64_t most_
     throw runtime::ConfigError("data.features is memory, but {} is not there ({}); name a folder instead",
                                memory.string(), error.message());
   }
-  FeatureFolder folder(memory / (prefix() + runtime::to_hex(runtime::hash64(key))),
-                       most_bytes > 0 ? most_bytes : space.available / 2);
+  FeatureFolder folder(memory / (prefix() + runtime::to_hex(runtime::hash64(key))), most_bytes);
   folder.gate_ = memory / (prefix() + "gate");
   const auto gate = FileLock::try_take(folder.gate_, FileLock::Inherit::kNo, kPatience);
   if (!gate.has_value()) {
@@ -76,10 +83,19 @@ FeatureFolder FeatureFolder::in_memory(std::string_view key, std::uint64_t most_
                                folder.gate_.string(), kPatience.count());
   }
   remove_left_ones(memory);
-  // A name for each object: one process may hold several.
-  static int number = 0;
-  folder.member_ = FileLock::try_take(
-      folder.path_ / fmt::format("{}-{}{}", ::getpid(), number++, kMember));
+  // A name of its own: one process may hold several, and containers may have the same process numbers.
+  for (int number = 0; !folder.member_.has_value(); ++number) {
+    folder.member_ =
+        FileLock::try_take(folder.path_ / fmt::format("{}-{}{}", ::getpid(), number, kMember));
+  }
+  if (most_bytes == 0) {
+    // The first one's half is that of all.
+    const fs::path limit = folder.path_ / kLimit;
+    if (!(std::ifstream(limit) >> folder.most_bytes_)) {
+      folder.most_bytes_ = space.available / 2;
+      std::ofstream(limit) << folder.most_bytes_ << '\n';
+    }
+  }
   return folder;
 }
 

@@ -60,7 +60,6 @@ void GradientReducer::send_next() {
 
 void GradientReducer::start() {
   last_backward_ = false;
-  early_ = next_;
   while (next_ < buckets_.size()) {
     send_next();
   }

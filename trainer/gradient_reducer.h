@@ -1,5 +1,6 @@
 // Sums the gradients of a trial over its replicas, in buckets that go out as soon as the backward pass
-// has filled them, and lets the caller do other work until all have come in.
+// has filled them (PowerSGD, which needs the whole gradient: all at its end), and lets the caller do
+// other work until all have come in.
 //
 //   reducer.expect_last_backward();   // before the step's last backward pass
 //   ... backward ...                  // full buckets go out
@@ -45,8 +46,8 @@ class GradientReducer {
 
   [[nodiscard]] GradientWire& wire() { return *wire_; }
   [[nodiscard]] const std::vector<GradientBucket>& buckets() const { return buckets_; }
-  // Buckets of the last step that went out before its backward pass had ended.
-  [[nodiscard]] std::size_t early() const { return early_; }
+  // Buckets that have gone out by now, before start(): while the backward pass is still going on.
+  [[nodiscard]] std::size_t early() const { return wire_->sends_at_once() ? next_ : 0; }
 
  private:
   void arrived(std::size_t piece);
@@ -57,7 +58,6 @@ class GradientReducer {
   std::vector<std::size_t> bucket_of_;  // by piece
   std::vector<std::size_t> missing_;    // pieces, by bucket
   std::size_t next_ = 0;                // the first bucket that has not gone out
-  std::size_t early_ = 0;
   bool last_backward_ = false;
   GradientHooks hooks_;
 };

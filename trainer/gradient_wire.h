@@ -24,6 +24,8 @@ class GradientWire {
  public:
   virtual ~GradientWire() = default;
 
+  // Does send() put on the wire what it is given, or is all kept for finish_sending()?
+  [[nodiscard]] virtual bool sends_at_once() const = 0;
   // This rank's gradients [begin, begin + count) of the flat buffer are whole: they may go out. All
   // ranks send the same pieces in the same order.
   virtual void send(std::int64_t begin, std::int64_t count) = 0;

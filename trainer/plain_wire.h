@@ -13,6 +13,7 @@ class PlainWire final : public GradientWire {
   // difference is added to the next step's. Their sum is rounded once more; that is not made up for.
   PlainWire(FlatParameters& parameters, runtime::Communicator& replicas, at::ScalarType type);
 
+  [[nodiscard]] bool sends_at_once() const override { return true; }
   void send(std::int64_t begin, std::int64_t count) override;
   void finish_sending() override {}
   [[nodiscard]] bool poll() override;

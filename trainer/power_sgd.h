@@ -19,6 +19,7 @@ class PowerSgdWire final : public GradientWire {
  public:
   PowerSgdWire(FlatParameters& parameters, runtime::Communicator& replicas, std::int64_t rank);
 
+  [[nodiscard]] bool sends_at_once() const override { return false; }
   void send(std::int64_t begin, std::int64_t count) override;
   void finish_sending() override;
   [[nodiscard]] bool poll() override;

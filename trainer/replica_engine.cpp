@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "models/torch_util.h"
 #include "runtime/core/atomic_file.h"
@@ -69,6 +70,17 @@ std::string feature_setup(const TrainingOptions& options, const ModelShapes& sha
                      shapes.whisper.mel_frames());
 }
 
+ScheduleShape shape_of(const TrainingOptions& options, const std::vector<StagePart>& parts,
+                       std::int64_t microbatches) {
+  const std::vector<std::int64_t> learning = learning_stages(parts);
+  return {.ranks = options.pipeline.stages,
+          .chunks = options.pipeline.chunks,
+          .microbatches = microbatches,
+          .first_backward = learning.front(),
+          .learning = learning,
+          .trial = 0};
+}
+
 }  // namespace
 
 ModelShapes read_shapes(const TrainingOptions& options) {
@@ -122,6 +134,12 @@ void check_layout(const TrainingOptions& options, int ranks, const std::string& 
   }
 }
 
+Schedule schedule_of(const TrainingOptions& options, const std::vector<StagePart>& parts) {
+  const std::int64_t microbatches =
+      options.batch.global_size / options.batch.micro_size / options.replicas;
+  return make_schedule(options.pipeline.schedule, shape_of(options, parts, microbatches));
+}
+
 Links make_links(runtime::Communicator& world, const TrainingOptions& options,
                  runtime::Communicator* gpu_world) {
   const auto place = RankPlace::of(world.rank(), options.pipeline.stages);
@@ -137,6 +155,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       links_(links),
       shapes_(read_shapes(options)),
       parts_(partition(shapes_, options.pipeline.parts())),
+      table_(schedule_of(options, parts_).ranks[static_cast<std::size_t>(place.stage)]),
       device_(models::choose_device(options.models.device, options.models.local_rank)),
       speech_(options.models.speech, models::parse_precision(options.models.precision), device_),
       llm_(options.models.llm, models::parse_precision(options.models.precision), device_),
@@ -158,7 +177,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   if (parts.front().encoder_front && !options.features.empty()) {
     const auto layers = std::min(parts.front().encoder_end, shapes_.trained_from());
     const std::string setup = feature_setup(options, shapes_, layers, device_);
-    const auto limit = static_cast<std::uint64_t>(options.features_gib * (1U << 30));
+    const auto limit = static_cast<std::uint64_t>(std::ceil(options.features_gib * (1U << 30)));
     features_.emplace(options.features == "memory" ? FeatureFolder::in_memory(setup, limit)
                                                    : FeatureFolder::on_disk(options.features, limit),
                       setup, device_);
@@ -245,16 +264,6 @@ StageInfo ReplicaEngine::info() const {
   return info;
 }
 
-ScheduleShape ReplicaEngine::schedule_shape(std::int64_t microbatches) const {
-  const std::vector<std::int64_t> learning = learning_stages(parts_);
-  return {.ranks = options_.pipeline.stages,
-          .chunks = options_.pipeline.chunks,
-          .microbatches = microbatches,
-          .first_backward = learning.front(),
-          .learning = learning,
-          .trial = 0};
-}
-
 StepPlan ReplicaEngine::training_plan(std::int64_t step) const {
   StepPlan plan;
   const std::int64_t own = training_.microbatches() / options_.replicas;
@@ -274,10 +283,7 @@ StepPlan ReplicaEngine::training_plan(std::int64_t step) const {
 
 StageReport ReplicaEngine::train_step(std::int64_t step) {
   const StepPlan plan = training_plan(step);
-  const Schedule schedule = make_schedule(
-      options_.pipeline.schedule, schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
-  StageReport report =
-      executor_->run(schedule.ranks[static_cast<std::size_t>(place_.stage)], plan);
+  StageReport report = executor_->run(table_, plan);
   report.stop_is_due = runtime::stop_is_due(report.seconds);
   if (writer_.has_value()) {
     report.saves = writer_->take_outcomes();
@@ -287,9 +293,7 @@ StageReport ReplicaEngine::train_step(std::int64_t step) {
 
 StageReport ReplicaEngine::accumulate_gradient(std::int64_t step) {
   const StepPlan plan = training_plan(step);
-  Schedule schedule = make_schedule(
-      options_.pipeline.schedule, schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
-  RankTable& table = schedule.ranks[static_cast<std::size_t>(place_.stage)];
+  RankTable table = table_;
   std::erase_if(table, [](const Action& action) { return action.op == Op::kStep; });
   return executor_->run(table, plan);
 }
@@ -301,8 +305,8 @@ StageReport ReplicaEngine::validate() {
        m += options_.replicas) {
     plan.rows.push_back(validation_->ordered_rows(m));
   }
-  const Schedule schedule =
-      evaluation_schedule(schedule_shape(static_cast<std::int64_t>(plan.rows.size())));
+  const Schedule schedule = evaluation_schedule(
+      shape_of(options_, parts_, static_cast<std::int64_t>(plan.rows.size())));
   RankTable table = schedule.ranks[static_cast<std::size_t>(place_.stage)];
   std::erase_if(table, [](const Action& a) { return a.op == Op::kReduce || a.op == Op::kStep; });
   return executor_->run(table, plan);

@@ -1,4 +1,4 @@
-// Everything one rank needs to train: its stage, its trial where the adapter is, its data and its
+// Everything one rank needs to train: its stages, its trial where the adapter is, its data and its
 // wires, behind a few calls. The stage actor owns one.
 #pragma once
 
@@ -35,6 +35,10 @@ struct RankPlace {
     return {rank / stages, rank % stages};
   }
 };
+
+// The table of a training step. Throws ConfigError as make_schedule() does.
+[[nodiscard]] Schedule schedule_of(const TrainingOptions& options,
+                                   const std::vector<StagePart>& parts);
 
 // Splits the world into this rank's pipeline and this stage's replicas. `gpu_world`: a communicator
 // over GPU memory for the replicas, where there is one. Collective.
@@ -112,7 +116,6 @@ class ReplicaEngine {
   void start_trial();
   // The stages of this rank.
   [[nodiscard]] std::vector<StagePart> own_parts() const;
-  [[nodiscard]] ScheduleShape schedule_shape(std::int64_t microbatches) const;
   [[nodiscard]] StepPlan training_plan(std::int64_t step) const;
 
   TrainingOptions options_;
@@ -120,6 +123,7 @@ class ReplicaEngine {
   Links& links_;
   ModelShapes shapes_;
   std::vector<StagePart> parts_;
+  RankTable table_;  // of a training step
   at::Device device_;
   models::ModelFolder speech_;
   models::ModelFolder llm_;

@@ -1,4 +1,4 @@
-// Plays a schedule with measured costs and links, without any rank: how long a step takes, who idles,
+// Plays a schedule with given costs of passes and messages, without any rank: how long a step takes, who idles,
 // what must be held, and when each action runs.
 #pragma once
 

@@ -30,6 +30,14 @@ const char* colour_of(const Action& action, std::size_t ranks) {
   }
 }
 
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char letter : text) {
+    out += letter == '&' ? "&amp;" : letter == '<' ? "&lt;" : std::string(1, letter);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string to_svg(const Simulation& simulation, const std::string& title, const std::string& unit) {
@@ -41,7 +49,7 @@ std::string to_svg(const Simulation& simulation, const std::string& title, const
       "font-family=\"sans-serif\" font-size=\"11\">\n"
       "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
       "<text x=\"{}\" y=\"20\" font-size=\"14\">{}: {:.4g} {} a step, {:.1f} % idle</text>\n",
-      kLeft + kWidth + 20, height, kLeft, title, simulation.step_time, unit,
+      kLeft + kWidth + 20, height, kLeft, escaped(title), simulation.step_time, unit,
       100 * simulation.bubble());
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     const double y = kTop + static_cast<double>(rank) * (kRow + kGap);

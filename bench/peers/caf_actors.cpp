@@ -13,32 +13,25 @@
 // 47 us by a worker). All actors of a figure have ended before the next begins.
 //
 //   local_closed_loop_from_program    a thread (scoped_actor) asks an actor for n + 1 and waits,
-//   then
-//                                     the next. 100,000 after 10,000.
+//                                     then the next. 100,000 after 10,000.
 //   local_closed_loop_from_actor      the same by an actor whose handler of an answer makes the
-//   next
-//                                     call. 1,000,000 after 10,000.
-//   local_pipelined_one_to_one        an actor sends 10,000 calls to one, waits for all the
-//   answers,
-//                                     then the next 10,000. 50 rounds after 1 (requests: 10 after
-//                                     1).
-//   local_pipelined_1000_actors       an actor sends 100 calls to each of 1,000 actors, round
-//   robin,
-//                                     and waits for all. 10 rounds after 1 (requests: 1 after 1).
+//                                     next call. 1,000,000 after 10,000.
+//   local_pipelined_one_to_one        an actor sends 10,000 calls to one, waits for all answers,
+//                                     then the next 10,000. 50 rounds after 1 (requests: 10).
+//   local_pipelined_1000_actors       an actor sends 100 calls to each of 1,000 actors, one by one
+//                                     in turn, and waits for all. 10 rounds after 1 (requests: 1).
 //     Both pipelined figures twice: by requests, each with its own handler of the answer, as a
 //     future is; and by messages, whose answers are messages that one handler counts. CAF 0.17
 //     looks for a request's handler by going through all that are outstanding, so many of them are
 //     slow.
 //   remote_call_64B                   a struct of 64 bytes there and back between two processes
-//   over
-//                                     127.0.0.1, closed loop, each call timed; from a blocking
+//                                     over 127.0.0.1, closed loop, each call timed; from a blocking
 //                                     thread and from an actor. 20,000 after 2,000.
 //   memory_per_idle_actor             growth of the resident set over 100,000 actors that have been
 //                                     started, hold a behaviour and one number, and were never
 //                                     called.
 //   10000_actors_spawned_called_ended the time from the first spawn until each has been called
-//   once,
-//                                     has answered and has ended; the best of 5.
+//                                     once, has answered and has ended; the best of 5.
 #include <unistd.h>
 
 #include <algorithm>

@@ -7,9 +7,8 @@
 //   pair up by (peer, tag) in order and never meet collectives.
 // - A buffer belongs to the operation from its start until it has finished: until a blocking call
 //   returns, or Work says so.
-// - Counts are in elements of the dtype, and the same on all ranks. A source may be its
-// destination;
-//   otherwise they do not overlap. Nothing needs to be aligned.
+// - Counts are in elements of the dtype, and the same on all ranks. A source may be its destination,
+//   or they do not overlap. Nothing needs to be aligned.
 // - A failure of a peer ends in a TransportError that names it. The communicator is of no use after
 //   that: each further call fails at once.
 #pragma once

@@ -16,9 +16,8 @@ struct CommunicatorOptions {
   // How long one operation may wait for a peer.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
   // How an all-reduce is done in host memory:
-  //   "auto":    the fastest, as measured, of those that give the default's bits: the choice never
-  //   shows
-  //              in a result
+  //   "auto":    the fastest, as measured, of those that give the default's bits, so that the
+  //              choice never shows in a result
   //   "fastest": the fastest of all; another measurement may choose another order of sums
   //   a name ("shared-memory", "hierarchical+ring", "direct", "ring", "recursive-doubling",
   //   "halving-doubling", "open-mpi"), or a table as Communicator::algorithms() prints it:
@@ -38,8 +37,7 @@ struct CommunicatorOptions {
 //   "local": a job of one; host memory
 //   "mpi":   host memory; shared memory within a host, messages between hosts
 //   "nccl":  memory of the GPU whose number is the rank's local rank (of the only GPU, where a
-//   launcher
-//            shows each rank its own), one GPU a rank
+//            launcher shows each rank its own), one GPU a rank
 // Throws ConfigError when the name is unknown or this build or machine cannot offer it.
 [[nodiscard]] std::unique_ptr<Communicator> make_communicator(std::string_view backend,
                                                               const MpiEnvironment& environment,

@@ -25,9 +25,9 @@ struct StatusServerOptions {
 };
 
 // GET and HEAD of
-//   /         the page for people, live; with its /page.css and /page.js, and nothing from
-//   elsewhere /state    the snapshot as JSON, see status_json.h /metrics  the snapshot for
-//   Prometheus, see status_prometheus.h
+//   /         the page for people, live; with its /page.css and /page.js
+//   /state    the snapshot as JSON, see status_json.h
+//   /metrics  the snapshot for Prometheus, see status_prometheus.h
 // Anything else is 404, another method 405; a request that is not HTTP is 400, a header over 8 KiB
 // 431, a body over 1 KiB 413, and 500 carries the message of a snapshot that failed.
 //

@@ -155,7 +155,7 @@ TEST_F(ConfigTest, AWrongOverrideIsNotBlamedOnALineOfTheFile) {
 TEST_F(ConfigTest, AnImpossibleNumberNamesItsKeyAndRange) {
   for (const std::string wrong :
        {"batch.micro_size=0", "batch.global_size=-8", "batch.max_text_tokens=0",
-        "pipeline.stages=0", "data_parallel.replicas=0", "generation.batch_size=0",
+        "pipeline.stages=0", "pipeline.chunks=0", "data.features_gib=-1", "data_parallel.replicas=0", "generation.batch_size=0",
         "generation.max_new_tokens=0", "generation.temperature=-1", "generation.top_p=0",
         "generation.top_p=1.5", "adapter.queries=0", "adapter.layers=0", "adapter.ffn=0",
         "adapter.dropout=1", "adapter.dropout=-0.1", "training.epochs=0", "training.steps=-1",

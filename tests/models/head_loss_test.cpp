@@ -8,6 +8,7 @@
 
 #include "model_fixtures.h"
 #include "models/torch_util.h"
+#include "runtime/core/error.h"
 
 namespace desta::models {
 namespace {
@@ -63,6 +64,13 @@ INSTANTIATE_TEST_SUITE_P(All, HeadLossOf,
                                          Case{"OneRow", at::kFloat, 1, 7, 1e-5},
                                          Case{"Chunks", at::kFloat, 300, 128'256, 3e-5}),
                          [](const auto& info) { return info.param.name; });
+
+TEST(HeadLossTest, ATargetOutsideTheVocabularyIsAnError) {
+  for (const std::int64_t target : {-1, 5}) {
+    EXPECT_THROW((void)head_loss(at::zeros({1, 8}), at::zeros({5, 8}), at::full({1}, target, at::kLong), 1),
+                 runtime::InternalError);
+  }
+}
 
 TEST(HeadLossTest, NoTokensCostNothing) {
   const Tensor hidden = at::zeros({0, 8}).requires_grad_();

@@ -1,7 +1,7 @@
 // Calls without end between the ranks of a job and two workers that are killed and come back every
 // second: no call may be lost or run oftener than its options allow, and memory may not grow.
 //
-//   mpirun -n 4 runtime_soak 10000000          calls
+//   mpirun -n 4 runtime_soak 10000000          calls, and as many more as come before the second kill
 //
 // The first rank starts the workers (this program again). Ends with 1, and says what was wrong, when
 // a promise is broken.
@@ -35,6 +35,14 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kWorkers = 2;
 constexpr std::size_t kWindow = 256;  // calls that a caller has out at a time
+constexpr std::size_t kFewestKills = 2;
+// What a rank's memory may grow by after the first fifth: measured 1 to 2 MB over ten million calls.
+constexpr double kMostGrowthMegabytes = 16;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsOurs = false;  // sanitizers keep what was freed
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
 
 struct Padded {
   std::uint64_t number = 0;
@@ -44,6 +52,14 @@ struct Padded {
     archive(number, text);
   }
 };
+
+double resident_megabytes() {
+  std::ifstream file("/proc/self/statm");
+  double pages = 0;
+  double resident = 0;
+  file >> pages >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e6;
+}
 
 // Counts what runs, on a rank that is never lost.
 class Ledger {
@@ -69,6 +85,7 @@ class Target {
     return call;
   }
   [[nodiscard]] std::uint64_t served() const { return served_; }
+  [[nodiscard]] double memory() const { return resident_megabytes(); }
 
  private:
   ActorRef<Ledger> ledger_;
@@ -144,6 +161,7 @@ void register_types() {
       .constructor<ActorRef<Ledger>>()
       .method<&Target::serve>("serve")
       .method<&Target::serve_and_mark>("serve_and_mark")
+      .method<&Target::memory>("memory")
       .method<&Target::served>("served");
   actor_type<Caller>("Caller")
       .constructor<>()
@@ -151,12 +169,13 @@ void register_types() {
       .method<&Caller::call_worker>("call_worker");
 }
 
-double resident_megabytes() {
-  std::ifstream file("/proc/self/statm");
-  double pages = 0;
-  double resident = 0;
-  file >> pages >> resident;
-  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e6;
+// What each rank holds now.
+std::vector<double> memory_of(const std::vector<ActorRef<Target>>& targets) {
+  std::vector<double> megabytes;
+  for (const auto& target : targets) {
+    megabytes.push_back(target.call<&Target::memory>().get());
+  }
+  return megabytes;
 }
 
 // The workers as processes; one is killed and started anew every second.
@@ -206,7 +225,7 @@ class Herd {
   const std::string address_;
   const std::string token_;
   std::array<pid_t, kWorkers> workers_{};
-  std::size_t kills_ = 0;
+  std::atomic<std::size_t> kills_ = 0;
 };
 
 int run_worker(const std::string& address, const std::string& token) {
@@ -256,8 +275,11 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
   }
   Herd herd(program, transport.addresses().front(), token);
   std::jthread killer([&](const std::stop_token& over) {
-    while (!over.stop_requested()) {
+    while (true) {
       std::this_thread::sleep_for(std::chrono::seconds(1));
+      if (over.stop_requested()) {
+        return;
+      }
       herd.kill_one();
     }
   });
@@ -272,9 +294,9 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
     }
   };
   const std::uint64_t per_round = std::max<std::uint64_t>(calls / 20 / ranks, 1000);
-  double first_memory = 0;
+  std::vector<double> first_memory;
   const auto start = Clock::now();
-  for (int round = 0; sent < calls; ++round) {
+  for (int round = 0; sent < calls || herd.kills() < kFewestKills; ++round) {
     // Most calls go between ranks, some to workers; at most once in even rounds, at least once in odd.
     const int retries = round % 2 == 0 ? 0 : 1000;
     const auto on_workers =
@@ -331,7 +353,7 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
       system.kill(target);
     }
     if (round == 3) {
-      first_memory = resident_megabytes();
+      first_memory = memory_of(targets);
     }
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -344,12 +366,21 @@ int drive(ActorSystem& system, ElasticTransport& transport, const std::string& p
   if (served + marked_from != sent) {
     complain(fmt::format("{} calls between ranks were sent, {} ran", sent - marked_from, served));
   }
-  const double memory = resident_megabytes();
+  if (marked_from == 0) {
+    complain("no worker was ever called");
+  }
+  const std::vector<double> memory = memory_of(targets);
+  for (std::size_t rank = 0; rank < memory.size(); ++rank) {
+    if (kMemoryIsOurs && memory[rank] > first_memory.at(rank) + kMostGrowthMegabytes) {
+      complain(fmt::format("rank {} has grown from {:.1f} MB to {:.1f} MB", rank, first_memory[rank],
+                           memory[rank]));
+    }
+  }
   fmt::print("{} calls in {:.0f} s ({:.0f} a second), {} of them to workers, {} unavailable after "
              "{} kills; resident memory of rank 0 {:.1f} MB after a fifth, {:.1f} MB at the end; {} "
              "promises broken\n",
              sent, seconds, static_cast<double>(sent) / seconds, marked_from, unavailable,
-             herd.kills(), first_memory, memory, problems);
+             herd.kills(), first_memory.front(), memory.front(), problems);
   std::filesystem::remove_all(folder);
   return problems == 0 ? 0 : 1;
 }

@@ -156,12 +156,13 @@ TEST_F(FeatureCacheTest, FeaturesThatADeadProcessLeftInMemoryAreRemoved) {
     ::_exit(0);
   }
   ::waitpid(child, nullptr, 0);
+  const auto folders = [&] {
+    return std::count_if(fs::directory_iterator(memory), fs::directory_iterator(),
+                         [](const auto& entry) { return entry.is_directory(); });
+  };
+  ASSERT_EQ(folders(), 1) << "the child had one, and left it";
   const FeatureFolder next = FeatureFolder::in_memory("next", 0, memory);
-  std::size_t folders = 0;
-  for (const auto& entry : fs::directory_iterator(memory)) {
-    folders += entry.is_directory() ? 1 : 0;
-  }
-  EXPECT_EQ(folders, 1U);
+  EXPECT_EQ(folders(), 1);
   EXPECT_TRUE(fs::exists(next.path()));
 }
 

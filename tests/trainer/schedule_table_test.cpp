@@ -94,6 +94,17 @@ TEST_F(ScheduleTable, RanksThatWaitForOneAnotherForEverAreFound) {
             ": the schedule never finishes: rank 0 waits for ever at 'receive-backward 1' of stage 0");
 }
 
+// Messages are known by their microbatch, so they may be received in another order than sent.
+TEST_F(ScheduleTable, AnotherOrderOfReceivingIsATable) {
+  EXPECT_EQ(mistake("0,0,forward,0\n0,0,forward,1\n0,0,send-forward,0\n0,0,send-forward,1\n"
+                    "0,0,receive-backward,1\n0,0,backward,1\n0,0,receive-backward,0\n0,0,backward,0\n"
+                    "0,0,reduce,0\n0,0,step,0\n"
+                    "1,1,receive-forward,1\n1,1,forward,1\n1,1,backward,1\n1,1,send-backward,1\n"
+                    "1,1,receive-forward,0\n1,1,forward,0\n1,1,backward,0\n1,1,send-backward,0\n",
+                    {.ranks = 2, .microbatches = 2}),
+            "");
+}
+
 TEST_F(ScheduleTable, AMissingFileIsNamed) {
   try {
     (void)make_schedule("/nowhere/table.csv", {});

@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
   const int signal_number = std::string(argv[1]) == "KILL" ? SIGKILL : SIGSTOP;
   MpiEnvironment job(&argc, &argv);
   CommunicatorOptions options;
-  options.timeout = 500ms;
+  // The end of a process is seen, not waited for.
+  options.timeout = signal_number == SIGKILL ? 60s : 500ms;
   options.algorithm = argv[3];
   options.tables.clear();
   if (std::stoi(argv[4]) > 1) {
