@@ -395,7 +395,7 @@ bool ActorSystem::run_until_shutdown(const std::function<bool()>& leave) {
                                             : detail::Scheduler::Deadline())) {
     leaves = leave();
   }
-  const bool rest = core_->stop_actors(scheduler_.now() + std::chrono::seconds(60));
+  const bool rest = core_->stop_actors(scheduler_.now() + std::chrono::seconds(60), leaves);
   std::string lost;
   {
     const std::lock_guard lock(mutex_);

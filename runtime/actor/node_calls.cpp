@@ -86,6 +86,9 @@ void IncomingCall::reply_or_log(WireWriter& writer) const {
 }
 
 void IncomingCall::refuse(ReplyStatus status, const RemoteError& error) const {
+  if (core->leaving()) {
+    return;
+  }
   Header answer;
   answer.type = MessageType::kReply;
   answer.status = static_cast<std::uint8_t>(status);

@@ -223,7 +223,8 @@ std::vector<ActorCell::Wait> NodeCore::program_waits() const {
   return waits;
 }
 
-bool NodeCore::stop_actors(Scheduler::Clock::time_point deadline) {
+bool NodeCore::stop_actors(Scheduler::Clock::time_point deadline, bool leaves) {
+  leaving_ = leaving_ || leaves;
   {
     const std::lock_guard lock(cells_mutex_);
     stopping_ = true;

@@ -93,11 +93,14 @@ class NodeCore {
 
   // All calls that are out fail, and so does every new one; actors are told to end. Then waits until
   // none runs; false when the deadline came first.
-  bool stop_actors(Scheduler::Clock::time_point deadline);
+  // A node that leaves a job which goes on refuses no call of the others from then on: its loss tells
+  // them, which sends to another what may be sent again.
+  bool stop_actors(Scheduler::Clock::time_point deadline, bool leaves = false);
   // What still runs: "actor stage/3, method run_step, for 12 s".
   [[nodiscard]] std::vector<std::string> still_running() const;
   void fail_all(const RemoteError& error);
   [[nodiscard]] bool stopping() const { return stopping_; }
+  [[nodiscard]] bool leaving() const { return leaving_; }
 
  private:
   struct Pending {
@@ -127,6 +130,7 @@ class NodeCore {
   std::atomic<std::uint64_t> next_actor_ = kFirstActor;
   std::atomic<std::uint64_t> next_request_ = 1;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> leaving_ = false;
 
   // A reference may be let go of after the node is gone: the last one finds the table still.
   struct HandleTable {

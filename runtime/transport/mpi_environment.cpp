@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <numeric>
+#include <thread>
 
 #include "runtime/transport/mpi_check.h"
 
@@ -90,6 +92,9 @@ std::vector<std::string> MpiEnvironment::all_gather(const std::string& mine) con
 
 void MpiEnvironment::abort_job(int exit_code) {
   if (mpi_is_live()) {
+    // srun throws away what a task wrote in the moment before its step is ended: seen with 22.05, on a
+    // line written just before MPI_Abort.
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
     MPI_Abort(MPI_COMM_WORLD, exit_code);
   }
   std::_Exit(exit_code);

@@ -17,7 +17,7 @@ TEST_F(Cluster, ASweepsArrayEndsCompleteWhateverBefallsItsTrials) {
       "set: {{data.seed: 3, data.folder: {0}/array-data, "
       "evaluation.retention_rows: 0, checkpoint.every: 0}}\n"
       "list:\n"
-      "  preempted: {{training.steps: 150}}\n"
+      "  preempted: {{training.steps: 300}}\n"
       "  killed: {{training.steps: 300, checkpoint.every: 10}}\n"
       "  short: {{training.steps: 3}}\n"
       "  shorter: {{training.steps: 2}}\n"
@@ -49,10 +49,10 @@ TEST_F(Cluster, ASweepsArrayEndsCompleteWhateverBefallsItsTrials) {
   const auto submitted = run_command(fmt::format(fmt::runtime(command), "run"));
   expect_end(submitted, 0, "trials 0-5");
   const std::string array = array_in(submitted.output);
+  ASSERT_TRUE(reaches_step(run_of(1), 12)) << all_output();
+  ASSERT_EQ(::kill(state_of(1).pid, SIGKILL), 0) << all_output();
   ASSERT_TRUE(reaches_step(run_of(0), 3)) << all_output();
   ASSERT_EQ(run_command(fmt::format("scancel --batch --signal=USR1 {}_0", array)).code, 0);
-  ASSERT_TRUE(reaches_step(run_of(1), 12)) << all_output();
-  ASSERT_EQ(::kill(state_of(1).pid, SIGKILL), 0);
   ASSERT_TRUE(
       SlurmCluster::wait_until([&] { return slurm_->is_over(array); }, std::chrono::seconds(150)))
       << all_output();

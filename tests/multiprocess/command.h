@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,15 +55,22 @@ inline std::vector<pid_t> children_of(pid_t parent) {
   return pids;
 }
 
-// A command that runs beside the test, silent, so that the test can kill it or parts of it.
+inline std::string read_text(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// A command that runs beside the test, so that the test can kill it or parts of it.
 class Background {
  public:
-  explicit Background(const std::string& command) : pid_(::fork()) {
+  explicit Background(const std::string& command)
+      : output_(::memfd_create("output", 0)), pid_(::fork()) {
     if (pid_ == 0) {
-      const int null = ::open("/dev/null", O_RDWR);
-      for (const int fd : {0, 1, 2}) {
-        ::dup2(null, fd);
-      }
+      ::dup2(::open("/dev/null", O_RDONLY), 0);
+      ::dup2(output_, 1);
+      ::dup2(output_, 2);
       const std::string line = "exec " + command;
       ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
       ::_exit(127);
@@ -70,7 +78,10 @@ class Background {
   }
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
-  ~Background() { kill_all(); }
+  ~Background() {
+    kill_all();
+    ::close(output_);
+  }
 
   // Waits until `due` holds. False when the command ended, or a minute passed, before.
   bool wait_until(const std::function<bool()>& due) {
@@ -92,6 +103,10 @@ class Background {
   // How it ended.
   [[nodiscard]] int code() const { return status_code(status_); }
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // Standard output and error together, so far.
+  [[nodiscard]] std::string output() const {
+    return read_text(fmt::format("/proc/self/fd/{}", output_));
+  }
   // The ranks, when the command is mpirun.
   [[nodiscard]] std::vector<pid_t> ranks() const { return children_of(pid_); }
   // mpirun alone; what becomes of its ranks is Open MPI's business.
@@ -115,6 +130,7 @@ class Background {
   }
 
  private:
+  int output_;
   pid_t pid_;
   int status_ = 0;
 };
@@ -124,13 +140,6 @@ class Background {
 inline bool kill_when(const std::string& command, const std::function<bool()>& due) {
   Background running(command);
   return running.wait_until(due);
-}
-
-inline std::string read_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
 }
 
 // How often `needle` stands in `text`.

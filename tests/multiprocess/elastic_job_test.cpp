@@ -60,7 +60,7 @@ TEST_F(ElasticJob, WorkersThatAreKilledOrLeaveLoseNoRowAndChangeNone) {
   while (!job.ended()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  EXPECT_EQ(job.code(), 0);
+  ASSERT_EQ(job.code(), 0) << job.output();
   EXPECT_EQ(responses_of(data), responses_of(alone));
 }
 

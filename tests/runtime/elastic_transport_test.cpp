@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -95,6 +96,46 @@ TEST_F(Elastic, CallsOfTheLastMomentFailOrAreSentAgainAsThoseBefore) {
   EXPECT_THROW((void)once.get(), ActorUnavailable);
   EXPECT_EQ(again.get(), 12) << "on node 0, anew";
   worker.job_lost("it was cut off");
+  runner.join();
+  system.shutdown();
+}
+
+// The call that it is in is answered; those that wait in its queue are told of the loss.
+TEST_F(Elastic, WorkerThatLeavesLosesNoCallThatMayBeSentAgain) {
+  register_probe();
+  InProcessNetwork network(1);
+  ElasticTransport transport(network.node(0));
+  ActorSystem system(transport);
+  listen(transport);
+  JoinedTransport link(address_, token_, quick_options());
+  ActorSystem worker(link);
+  std::atomic<bool> leave = false;
+  std::thread runner(
+      [&] { EXPECT_FALSE(worker.run_until_shutdown([&] { return leave.load(); })); });
+  ASSERT_TRUE(eventually([&] { return system.nodes().size() == 2; }));
+  const auto probe =
+      system.spawn<Probe>({.node = link.node(), .max_restarts = 1}, ProbeOptions{.start = 10});
+  Probe::released_ = false;
+  const auto under_way = probe.call<&Probe::hold>();
+  const auto once = probe.call<&Probe::add>(1);
+  const auto again = probe.with({.max_task_retries = 1}).call<&Probe::add>(2);
+  ASSERT_TRUE(eventually([&] {
+    const auto actors = worker.describe();
+    return std::ranges::any_of(actors, [](const auto& info) { return info.running == "hold"; });
+  }));
+  leave = true;
+  ASSERT_TRUE(eventually([&] {
+    try {
+      (void)worker.spawn<Probe>({.node = link.node()}, ProbeOptions{});
+      return false;
+    } catch (const TransportError&) {
+      return true;  // it is on its way out
+    }
+  }));
+  Probe::released_ = true;
+  EXPECT_NO_THROW(under_way.get());
+  EXPECT_THROW((void)once.get(), ActorUnavailable);
+  EXPECT_EQ(again.get(), 12) << "on node 0, anew";
   runner.join();
   system.shutdown();
 }
