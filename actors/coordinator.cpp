@@ -51,8 +51,7 @@ Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrainingOp
       options_(options),
       metrics_(std::filesystem::path(options.folder) / "metrics.jsonl") {
   const auto stages = options_.pipeline.stages;
-  const auto parts =
-      trainer::partition(trainer::read_shapes(options_), options_.pipeline.parts());
+  const auto parts = trainer::cut_models(options_);
   const auto adapter = trainer::adapter_stage(parts) % stages;
   adapter_rank_ = static_cast<std::size_t>(adapter);
   for (std::int64_t replica = 0; replica < options_.replicas; ++replica) {

@@ -73,6 +73,9 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("stages", t.pipeline.stages);
     v.value("chunks", t.pipeline.chunks);
     v.value("schedule", t.pipeline.schedule);
+    v.value("fill", t.pipeline.fill);
+    v.value("costs", t.pipeline.costs);
+    v.value("memory_gib", t.pipeline.memory_gib);
   });
   v.section("data_parallel", [&] {
     v.value("replicas", t.replicas);

@@ -43,6 +43,7 @@ inline void check_ranges(
   one_or_more("generation.batch_size", c.data.decoding.batch_size);
   one_or_more("pipeline.stages", t.pipeline.stages);
   one_or_more("pipeline.chunks", t.pipeline.chunks);
+  zero_or_more("pipeline.memory_gib", t.pipeline.memory_gib);
   one_or_more("data_parallel.replicas", t.replicas);
   one_or_more("data_parallel.powersgd_rank", t.reduction.powersgd_rank);
   one_or_more("data_parallel.first_bucket_mib", t.reduction.first_bucket_mib);

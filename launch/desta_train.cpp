@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "actors/coordinator.h"
+#include "launch/layer_costs_choice.h"
 #include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
 #include "launch/program.h"
@@ -54,10 +55,16 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
   const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
   desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size(),
                                job.environment.ranks_option());
-  // A table that does not train is refused before anything is loaded.
-  (void)desta::trainer::schedule_of(
-      options, desta::trainer::partition(desta::trainer::read_shapes(options),
-                                         options.pipeline.parts()));
+  if (!files.cluster.empty() && options.pipeline.costs == "measured") {
+    throw desta::runtime::ConfigError(
+        "--cluster plans for another machine than this: set pipeline.costs to counted, or to a file that "
+        "--profile has written there");
+  }
+  desta::launch::settle_layer_costs(job, files.profile);
+  // What does not train is refused before anything is loaded.
+  if (files.cluster.empty()) {
+    (void)desta::trainer::schedule_of(options, desta::trainer::cut_models(options));
+  }
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       desta::launch::print_training_plan(options, files);
@@ -114,5 +121,20 @@ int main(int argc, char** argv) {
                    ? std::string()
                    : "--timeline is '" + file + "'; end it in .svg or .json";
       });
+  program.app()
+      .add_option("--cluster", files.cluster,
+                  "with --dry-run: plan for the cluster that this YAML file describes (configs/clusters)")
+      ->needs("--dry-run");
+  program.app()
+      .add_option("--compare", files.compare,
+                  "with --dry-run: print how the steps of a run with run.trace went (its folder), beside the "
+                  "prediction")
+      ->needs("--dry-run");
+  program.app()
+      .add_option("--profile", files.profile,
+                  "with --dry-run: measure what layers cost on this machine and write it to this file, for "
+                  "pipeline.costs")
+      ->needs("--dry-run")
+      ->excludes("--cluster");
   return program.run(argc, argv, [&files](Job& job) { train(job, files); });
 }

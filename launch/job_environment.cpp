@@ -1,13 +1,13 @@
 #include "launch/job_environment.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <cstdlib>
 
 #include "launch/short_command.h"
 #include "runtime/core/error.h"
+#include "runtime/core/host_name.h"
 
 namespace desta::launch {
 namespace {
@@ -30,11 +30,6 @@ std::optional<Clock::time_point> unix_time(const std::string& text) {
   const auto seconds = number<std::int64_t>(text);
   return seconds && *seconds > 0 ? std::optional(Clock::time_point(std::chrono::seconds(*seconds)))
                                  : std::nullopt;
-}
-
-std::string host_name() {
-  std::string name(256, '\0');
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.c_str()) : "?";
 }
 
 // The first of these that is set.
@@ -113,7 +108,7 @@ JobEnvironment read_job_environment(const JobEnvironment::Lookup& lookup) {
   environment.gpus = visible_gpus(lookup);
   environment.node_name = lookup("SLURMD_NODENAME");
   if (environment.node_name.empty()) {
-    environment.node_name = host_name();
+    environment.node_name = runtime::host_name();
   }
   environment.has_pmi = !first_of(lookup, {"PMIX_RANK", "PMI_RANK"}).empty();
   switch (environment.launcher) {

@@ -14,6 +14,7 @@
 #include "launch/sweep_state.h"
 #include "launch/sweep_trial.h"
 #include "runtime/core/error.h"
+#include "runtime/core/host_name.h"
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 
@@ -29,7 +30,7 @@ struct Running {
 
 // The trial is held by processes whose sweeper, on this host, is gone: they are about to end.
 bool is_orphan(const TrialState& state) {
-  return state.sweeper > 0 && state.host == host_name() && ::kill(state.sweeper, 0) != 0 &&
+  return state.sweeper > 0 && state.host == runtime::host_name() && ::kill(state.sweeper, 0) != 0 &&
          errno == ESRCH;
 }
 

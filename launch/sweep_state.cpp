@@ -1,7 +1,6 @@
 #include "launch/sweep_state.h"
 
 #include <fmt/chrono.h>
-#include <unistd.h>
 
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -44,12 +43,6 @@ std::string to_string(TrialStatus status) {
 
 std::string utc_now() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-}
-
-std::string host_name() {
-  char name[256] = "";
-  ::gethostname(name, sizeof(name) - 1);
-  return name;
 }
 
 TrialState TrialFolder::read() const {

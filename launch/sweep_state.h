@@ -33,7 +33,6 @@ struct TrialState {
 
 // Now, as "2026-05-01T12:00:00Z".
 [[nodiscard]] std::string utc_now();
-[[nodiscard]] std::string host_name();
 
 // The folder of one trial.
 class TrialFolder {

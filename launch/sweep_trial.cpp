@@ -10,6 +10,7 @@
 #include "launch/sweep_state.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
+#include "runtime/core/host_name.h"
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 
@@ -75,7 +76,7 @@ class Course {
     state_.message.clear();
     state_.started = utc_now();
     state_.ended.clear();
-    state_.host = host_name();
+    state_.host = runtime::host_name();
     state_.pid = ::getpid();
     state_.sweeper = sweeper;
     state_.version = DESTA_VERSION;

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
+#include "launch/cluster_file.h"
 #include "runtime/core/atomic_file.h"
+#include "runtime/core/error.h"
+#include "trainer/measured_step.h"
 #include "trainer/partition.h"
 #include "trainer/replica_engine.h"
 #include "trainer/schedule_table.h"
@@ -15,53 +19,191 @@
 namespace desta::launch {
 namespace {
 
-// In seconds of a machine of 1 TFLOP/s: frozen layers cost the same backward as forward.
-std::vector<trainer::StageCost> costs_of(const std::vector<trainer::StagePart>& parts,
-                                         std::int64_t samples) {
-  std::vector<trainer::StageCost> costs;
-  for (const auto& part : parts) {
-    const double seconds = part.work * static_cast<double>(samples) / 1e12;
-    const bool backward = part.has_backward();
-    costs.push_back({.forward = seconds * (backward ? 0.5 : 1.0), .backward = backward ? seconds * 0.5 : 0.0});
+constexpr double kGiB = 1U << 30;
+
+// A step of one pipeline, on a cluster or with links that take no time.
+class Plan {
+ public:
+  Plan(trainer::TrainingOptions options, std::optional<Cluster> cluster)
+      : options_(std::move(options)), cluster_(std::move(cluster)) {
+    if (cluster_.has_value()) {
+      check_cluster();
+    }
+    parts_ = trainer::cut_models(options_);
+    schedule_ = trainer::schedule_of(options_, parts_);
+    simulation_ = trainer::simulate(schedule_, costs(), reduction_seconds());
   }
-  return costs;
-}
+
+  void print() const {
+    const trainer::PipelineOptions& pipeline = options_.pipeline;
+    fmt::print("{} stages x {} replicas = {} ranks{}\n", pipeline.stages, options_.replicas, ranks(),
+               cluster_.has_value() ? fmt::format(" of {}'s {}", cluster_->name, cluster_->ranks()) : "");
+    if (pipeline.measured.has_value()) {
+      fmt::print("costs of layers {}\n", pipeline.measured->origin);
+    }
+    for (const auto& part : parts_) {
+      print(part);
+    }
+    const std::int64_t microbatches =
+        options_.batch.global_size / options_.batch.micro_size / options_.replicas;
+    fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from {})\n",
+               pipeline.schedule, microbatches, 100 * simulation_.bubble(),
+               pipeline.measured.has_value() ? "measured costs" : "operation counts");
+    for (std::size_t rank = 0; rank < schedule_.ranks.size(); ++rank) {
+      fmt::print("  stage {}: at most {} microbatches in flight; {:.2f} GiB, of which passes keep {:.2f}\n",
+                 rank, simulation_.peak_in_flight[rank],
+                 (weight_bytes(rank) + simulation_.peak_bytes[rank]) / kGiB,
+                 simulation_.peak_bytes[rank] / kGiB);
+    }
+    if (knows_seconds()) {
+      fmt::print("a step takes {:.4g} s: {:.4g} samples/s\n", simulation_.step_time,
+                 static_cast<double>(options_.batch.global_size) / simulation_.step_time);
+    }
+  }
+
+  // How the run's steps went; how they go when its own passes are played; how they were predicted.
+  void compare(const std::filesystem::path& run) const {
+    const auto measured = trainer::read_measured_step(run, schedule_);
+    const auto played = trainer::simulate(schedule_, measured.costs, measured.finish);
+    const auto line = [&](const char* name, double seconds, double bubble,
+                          const std::vector<double>& busy) {
+      fmt::print("{:<34} {:>9.4f} s {:>6.1f} %  ", name, seconds, 100 * bubble);
+      for (const double time : busy) {
+        fmt::print(" {:>5.1f} %", 100 * (1 - time / seconds));
+      }
+      fmt::print("\n");
+    };
+    fmt::print("{:<34} {:>11} {:>8}   idle by rank\n", "", "step", "idle");
+    line(fmt::format("run, median of {} steps", measured.steps).c_str(), measured.seconds,
+         measured.bubble(), measured.busy);
+    line("simulated from its passes", played.step_time, played.bubble(), played.busy);
+    if (knows_seconds()) {
+      line("predicted from costs of layers", simulation_.step_time, simulation_.bubble(),
+           simulation_.busy);
+    }
+  }
+
+  void write(const PlanFiles& files) const {
+    if (!files.schedule.empty()) {
+      runtime::write_file_atomically(files.schedule, trainer::to_csv(schedule_));
+    }
+    if (!files.timeline.empty()) {
+      const bool picture = std::filesystem::path(files.timeline).extension() == ".svg";
+      runtime::write_file_atomically(
+          files.timeline,
+          picture ? trainer::to_svg(simulation_, options_.pipeline.schedule,
+                                    knows_seconds() ? "s" : "s at 1 TFLOP/s")
+                  : trainer::to_chrome_trace(simulation_));
+    }
+  }
+
+ private:
+  [[nodiscard]] std::int64_t ranks() const { return options_.pipeline.stages * options_.replicas; }
+  [[nodiscard]] bool knows_seconds() const {
+    return cluster_.has_value() || options_.pipeline.measured.has_value();
+  }
+
+  void check_cluster() {
+    if (ranks() > cluster_->ranks()) {
+      throw runtime::ConfigError("{} has {} ranks, but pipeline.stages {} x data_parallel.replicas {} = {}",
+                                 cluster_->name, cluster_->ranks(), options_.pipeline.stages,
+                                 options_.replicas, ranks());
+    }
+    if (options_.pipeline.memory_gib == 0) {
+      options_.pipeline.memory_gib = cluster_->memory_gib;
+    }
+  }
+
+  void print(const trainer::StagePart& part) const {
+    const trainer::PipelineOptions& pipeline = options_.pipeline;
+    const auto samples = static_cast<double>(options_.batch.micro_size);
+    const std::string name =
+        pipeline.chunks == 1 ? fmt::format("{}", part.stage)
+                             : fmt::format("{}, chunk {}", part.stage % pipeline.stages,
+                                           part.stage / pipeline.stages);
+    fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample{}\n", name, part.describe(),
+               static_cast<double>(part.parameters) * bytes_a_parameter() / 1e6, part.work / 1e9,
+               knows_seconds() ? fmt::format("; a microbatch {:.4g} ms forward, {:.4g} ms backward",
+                                             1e3 * scale() * samples * part.cost.forward,
+                                             1e3 * scale() * samples * part.cost.backward)
+                               : "");
+  }
+
+  [[nodiscard]] double bytes_a_parameter() const {
+    return options_.models.precision == "float32" ? 4 : 2;
+  }
+  // What a counted second is on the cluster.
+  [[nodiscard]] double scale() const {
+    return cluster_.has_value() && !options_.pipeline.measured.has_value()
+               ? trainer::kCountedSpeed / (cluster_->tflops * 1e12 * cluster_->efficiency)
+               : 1;
+  }
+
+  [[nodiscard]] double weight_bytes(std::size_t rank) const {
+    double bytes = 0;
+    for (auto stage = rank; stage < parts_.size(); stage += schedule_.ranks.size()) {
+      bytes += trainer::memory_of(parts_[stage].parameters, parts_[stage].learned, 0, 0,
+                                  static_cast<std::int64_t>(bytes_a_parameter()));
+    }
+    return bytes;
+  }
+
+  [[nodiscard]] std::vector<trainer::StageCost> costs() const {
+    const auto shapes = trainer::read_shapes(options_);
+    const auto samples = static_cast<double>(options_.batch.micro_size);
+    std::vector<trainer::StageCost> costs;
+    for (const auto& part : parts_) {
+      const auto message = [&](std::int64_t stage) {
+        const trainer::StagePart& sender = parts_[static_cast<std::size_t>(stage)];
+        const std::int64_t ranks = options_.pipeline.stages;
+        const std::int64_t from = stage % ranks;
+        const std::int64_t to = (stage + 1) % ranks;
+        return cluster_.has_value() && from != to
+                   ? cluster_->message_seconds(samples * trainer::boundary_bytes(shapes, sender),
+                                               cluster_->on_one_node(from, to))
+                   : 0;
+      };
+      costs.push_back({.forward = scale() * samples * part.cost.forward,
+                       .backward = scale() * samples * part.cost.backward,
+                       .send_forward = part.head ? 0 : message(part.stage),
+                       .send_backward = part.backward_before ? message(part.stage - 1) : 0,
+                       .kept_bytes = samples * part.cost.kept_bytes});
+    }
+    return costs;
+  }
+
+  // A ring over the replicas: each sends and receives 2 (n - 1) / n of the gradients.
+  [[nodiscard]] double reduction_seconds() const {
+    if (!cluster_.has_value() || options_.replicas == 1) {
+      return 0;
+    }
+    double learned = 0;
+    for (const auto& part : parts_) {
+      learned = std::max(learned, static_cast<double>(part.learned));
+    }
+    const auto replicas = static_cast<double>(options_.replicas);
+    const double bytes = learned * (options_.reduction.wire == "bfloat16" ? 2 : 4);
+    const double rounds = 2 * (replicas - 1);
+    return rounds * cluster_->message_seconds(bytes / replicas, ranks() <= cluster_->ranks_per_node);
+  }
+
+  trainer::TrainingOptions options_;
+  std::optional<Cluster> cluster_;
+  std::vector<trainer::StagePart> parts_;
+  trainer::Schedule schedule_;
+  trainer::Simulation simulation_;
+};
 
 }  // namespace
 
 void print_training_plan(const trainer::TrainingOptions& options, const PlanFiles& files) {
-  const auto shapes = trainer::read_shapes(options);
-  const trainer::PipelineOptions& pipeline = options.pipeline;
-  const auto parts = trainer::partition(shapes, pipeline.parts());
-  const std::int64_t bytes = options.models.precision == "float32" ? 4 : 2;
-  fmt::print("{} stages x {} replicas = {} ranks\n", pipeline.stages, options.replicas,
-             pipeline.stages * options.replicas);
-  for (const auto& part : parts) {
-    fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample\n",
-               pipeline.chunks == 1 ? fmt::format("{}", part.stage)
-                                    : fmt::format("{}, chunk {}", part.stage % pipeline.stages,
-                                                  part.stage / pipeline.stages),
-               part.describe(), static_cast<double>(part.parameters * bytes) / 1e6, part.work / 1e9);
+  const Plan plan(options, files.cluster.empty() ? std::nullopt
+                                                 : std::optional(load_cluster(files.cluster)));
+  plan.print();
+  if (!files.compare.empty()) {
+    plan.compare(files.compare);
   }
-  const std::int64_t microbatches =
-      options.batch.global_size / options.batch.micro_size / options.replicas;
-  const auto schedule = trainer::schedule_of(options, parts);
-  const auto simulation = trainer::simulate(schedule, costs_of(parts, options.batch.micro_size));
-  fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from operation counts)\n",
-             pipeline.schedule, microbatches, 100 * simulation.bubble());
-  for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    fmt::print("  stage {}: at most {} microbatches in flight\n", rank,
-               simulation.peak_in_flight[rank]);
-  }
-  if (!files.schedule.empty()) {
-    runtime::write_file_atomically(files.schedule, trainer::to_csv(schedule));
-  }
-  if (!files.timeline.empty()) {
-    runtime::write_file_atomically(
-        files.timeline, std::filesystem::path(files.timeline).extension() == ".svg"
-                            ? trainer::to_svg(simulation, pipeline.schedule, "s at 1 TFLOP/s")
-                            : trainer::to_chrome_trace(simulation));
-  }
+  plan.write(files);
 }
 
 }  // namespace desta::launch

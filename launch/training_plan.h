@@ -7,13 +7,18 @@
 
 namespace desta::launch {
 
-// Files to write beside what is printed; empty: none.
+// Files to read and to write beside what is printed; empty: none.
 struct PlanFiles {
+  std::string cluster;   // cluster_file.h: whose step to predict
+  std::string compare;   // a run's folder: how its steps went, beside the prediction
+  std::string profile;   // written with what layers cost here: trainer/layer_costs.h
   std::string schedule;  // the table, as trainer/schedule_table.h reads it
   std::string timeline;  // .svg: a picture; else a Chrome trace
 };
 
-// Prints the cut, what each rank holds and does, and the step as it is predicted from operation counts.
+// Prints the cut, what each rank holds and does, and the step as it is predicted: from costs that were
+// measured, or from operation counts and a cluster's speed. Throws ConfigError when the cluster has too few
+// ranks or too little memory.
 void print_training_plan(const trainer::TrainingOptions& options, const PlanFiles& files);
 
 }  // namespace desta::launch

@@ -80,6 +80,10 @@ class WhisperEncoder {
   // listed in `taps` (0-based) is appended to `tapped`.
   [[nodiscard]] Tensor run_layers(Tensor hidden, const std::vector<std::int64_t>& taps,
                                   std::vector<Tensor>& tapped) const;
+  // The same of one layer, numbered in the whole encoder.
+  [[nodiscard]] Tensor run_layer(std::int64_t index, const Tensor& hidden,
+                                 const std::vector<std::int64_t>& taps,
+                                 std::vector<Tensor>& tapped) const;
   [[nodiscard]] Tensor finish(const Tensor& hidden) const { return final_norm_(hidden); }
   // All of it: [batch, mel_bins, frames] -> [batch, positions, d_model], normalised.
   [[nodiscard]] Tensor encode(const Tensor& mel) const;

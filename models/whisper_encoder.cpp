@@ -84,19 +84,25 @@ Tensor WhisperEncoder::convolve(const Tensor& mel) const {
   return second + positions_.narrow(0, 0, second.size(1));
 }
 
+Tensor WhisperEncoder::run_layer(std::int64_t index, const Tensor& hidden,
+                                 const std::vector<std::int64_t>& taps,
+                                 std::vector<Tensor>& tapped) const {
+  const Layer& layer = layers_[static_cast<std::size_t>(index - part_.first_layer)];
+  const Tensor x = layer.attention_norm(hidden);
+  const Tensor attended = hidden + layer.attention.attend(layer.attention.project_query(x),
+                                                          layer.attention.project_key(x),
+                                                          layer.attention.project_value(x), Tensor());
+  const Tensor out = attended + layer.down(at::gelu(layer.up(layer.final_norm(attended))));
+  if (std::find(taps.begin(), taps.end(), index) != taps.end()) {
+    tapped.push_back(out);
+  }
+  return out;
+}
+
 Tensor WhisperEncoder::run_layers(Tensor hidden, const std::vector<std::int64_t>& taps,
                                   std::vector<Tensor>& tapped) const {
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    const Tensor x = layer.attention_norm(hidden);
-    hidden = hidden + layer.attention.attend(layer.attention.project_query(x),
-                                             layer.attention.project_key(x),
-                                             layer.attention.project_value(x), Tensor());
-    hidden = hidden + layer.down(at::gelu(layer.up(layer.final_norm(hidden))));
-    const auto index = part_.first_layer + static_cast<std::int64_t>(i);
-    if (std::find(taps.begin(), taps.end(), index) != taps.end()) {
-      tapped.push_back(hidden);
-    }
+  for (auto i = part_.first_layer; i < part_.end_layer; ++i) {
+    hidden = run_layer(i, hidden, taps, tapped);
   }
   return hidden;
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kMaximumDims = 6;
 constexpr int kNormTag = 1;
+constexpr int kOverTag = 2;
 constexpr std::int64_t kPrefix = -1;
 
 // Tags below are those of messages between stages that stand outside of a table (trial_exchange.cpp).
@@ -43,14 +44,15 @@ struct TensorHeader {
 
 Executor::Executor(std::vector<Stage>& stages, Trial* trial, Links& links,
                    const BatchLoader& training, const BatchLoader* validation,
-                   runtime::Trace& trace, at::Device device)
+                   runtime::Trace& trace, at::Device device, bool fills)
     : stages_(stages),
       trial_(trial),
       links_(links),
       training_(training),
       validation_(validation),
       trace_(trace),
-      device_(device) {}
+      device_(device),
+      fills_(fills) {}
 
 Stage& Executor::stage_at(std::int64_t number) {
   return stages_[static_cast<std::size_t>(number / links_.pipeline->size())];
@@ -88,7 +90,7 @@ Activations Executor::receive(std::int64_t from, int direction, std::int64_t mic
   Activations tensors;
   TensorHeader header;
   do {
-    links_.pipeline->receive(&header, sizeof(header), peer, tag);
+    wait(*links_.pipeline->receive_async(&header, sizeof(header), peer, tag));
     Tensor tensor = at::empty(at::IntArrayRef(header.sizes, static_cast<std::size_t>(header.dims)),
                               static_cast<at::ScalarType>(header.dtype));
     links_.pipeline->receive(tensor.data_ptr(), models::byte_size(tensor), peer, tag);
@@ -120,21 +122,52 @@ void Executor::finish_sends() {
   pending_.clear();
 }
 
-void Executor::reduce(const StepPlan& plan, StageReport& report) {
+bool Executor::fill() {
+  Stage& front = stages_.front();
+  const auto began = std::chrono::steady_clock::now();
+  while (!coming_.empty()) {
+    const runtime::Trace::Span span(trace_, "look ahead", "pipeline");
+    if (front.look_ahead(coming_.front(), training_)) {
+      std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
+      filled_seconds_ += seconds_since(began);
+      return true;
+    }
+    coming_.pop_front();
+  }
+  return false;
+}
+
+void Executor::wait(runtime::Work& work) {
+  while (!work.done() && fill()) {
+  }
+  work.wait();
+}
+
+void Executor::reduce(StageReport& report) {
   GradientReducer* reducer = trial_->reducer();
   if (reducer == nullptr) {
     return;
   }
   reducer->start();
-  for (auto rows = plan.next_rows.begin(); rows != plan.next_rows.end() && !reducer->poll(); ++rows) {
-    const auto began = std::chrono::steady_clock::now();
-    const runtime::Trace::Span span(trace_, "look ahead", "pipeline");
-    stages_.front().look_ahead(*rows, training_);
-    report.busy_seconds += seconds_since(began);
+  while (!reducer->poll() && fill()) {
   }
   const auto began = std::chrono::steady_clock::now();
   reducer->wait();
   report.exposed_seconds += seconds_since(began);
+}
+
+void Executor::end_step(const StepPlan& plan) {
+  const auto& learning = links_.learning;
+  if (!plan.learn || !plan.updates || learning.empty() || learning.front() == 0) {
+    return;
+  }
+  runtime::Communicator& pipeline = *links_.pipeline;
+  char over = 0;
+  if (pipeline.rank() == learning.front()) {
+    pipeline.send(&over, sizeof(over), 0, kOverTag);
+  } else if (pipeline.rank() == 0) {
+    wait(*pipeline.receive_async(&over, sizeof(over), static_cast<int>(learning.front()), kOverTag));
+  }
 }
 
 double Executor::whole_norm(double own) {
@@ -171,6 +204,12 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   std::map<Pass, Activations> outputs;
   std::map<Pass, Activations> gradients;        // from behind
   std::map<Pass, Activations> input_gradients;  // for the stage before
+  filled_seconds_ = 0;
+  coming_.clear();
+  if (fills_ && plan.learn && stages_.front().part().encoder_front) {
+    coming_.insert(coming_.end(), plan.rows.begin(), plan.rows.end());
+    coming_.insert(coming_.end(), plan.next_rows.begin(), plan.next_rows.end());
+  }
   const Action* last_backward = nullptr;
   for (const auto& action : table) {
     last_backward = action.op == Op::kBackward ? &action : last_backward;
@@ -185,6 +224,11 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
         inputs[pass] = receive(action.stage - 1, 1, m);
         break;
       case Op::kForward:
+        // Its turn has come: it is not looked ahead to any more.
+        if (action.stage == 0 && !coming_.empty() &&
+            coming_.front() == plan.rows[static_cast<std::size_t>(m)]) {
+          coming_.pop_front();
+        }
         outputs[pass] = stage_at(action.stage)
                             .forward({.key = m,
                                       .global_microbatch = plan.first_microbatch + m,
@@ -214,7 +258,7 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
         input_gradients.erase(pass);
         break;
       case Op::kReduce:
-        reduce(plan, report);
+        reduce(report);
         break;
       case Op::kStep: {
         const auto step = trial_->finish_step(whole_norm(trial_->gradient_norm()));
@@ -227,6 +271,8 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
     }
   }
   finish_sends();
+  end_step(plan);
+  report.busy_seconds += filled_seconds_;
   for (Stage& stage : stages_) {
     const auto loss = stage.take_loss();
     report.loss += loss.scaled_sum;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -49,8 +50,8 @@ struct StepPlan {
   std::int64_t first_microbatch = 0;
   double loss_scale = 1;  // one over the response tokens of the global batch
   bool learn = true;
-  // Rows of the next step's microbatches: their way through the frozen encoder may begin while the
-  // gradients cross. Empty: nothing to begin.
+  bool updates = true;  // the learning ranks' tables end with the optimiser's step
+  // Rows of the next step's microbatches. Empty: nothing to look ahead to.
   std::vector<std::vector<std::size_t>> next_rows = {};
 };
 
@@ -58,8 +59,12 @@ class Executor {
  public:
   // `stages`: this rank's, in order. `trial` is null where nothing learns. All must outlive the executor.
   // `device`: where the stages compute; what crosses to another rank goes through host memory.
+  // `fills`: the first rank, while it has nothing else to do (it waits for a message, for gradients to cross,
+  // or for the others to end the step), runs the frozen encoder for microbatches whose turn has not come, of
+  // this step and then of the next. It does so in slices (FrozenFront::advance), so that what it waits for
+  // is taken up one slice late at most. Nothing else changes: no bit of the result does.
   Executor(std::vector<Stage>& stages, Trial* trial, Links& links, const BatchLoader& training,
-           const BatchLoader* validation, runtime::Trace& trace, at::Device device);
+           const BatchLoader* validation, runtime::Trace& trace, at::Device device, bool fills);
 
   // Takes the prompts' beginning through the LLM's stages, once, where it is shared. All ranks of the
   // pipeline, before the first run(). Throws as run() does.
@@ -74,8 +79,14 @@ class Executor {
   void send(const Activations& tensors, std::int64_t from, int direction, std::int64_t microbatch);
   Activations receive(std::int64_t from, int direction, std::int64_t microbatch);
   void finish_sends();
-  // Lets the gradients cross, and meanwhile looks ahead.
-  void reduce(const StepPlan& plan, StageReport& report);
+  // Does a slice of the coming microbatches' way through the frozen encoder. False: there is none.
+  bool fill();
+  // Waits, and meanwhile fills.
+  void wait(runtime::Work& work);
+  // Lets the gradients cross, and meanwhile fills.
+  void reduce(StageReport& report);
+  // The learning ranks' first tells the first rank, which does not learn, that the step is over.
+  void end_step(const StepPlan& plan);
   // Of the gradients of all stages on which the trial learns; they exchange their own.
   [[nodiscard]] double whole_norm(double own);
 
@@ -86,6 +97,9 @@ class Executor {
   const BatchLoader* validation_;
   runtime::Trace& trace_;
   at::Device device_;
+  bool fills_;
+  std::deque<std::vector<std::size_t>> coming_;  // rows of the microbatches to fill with
+  double filled_seconds_ = 0;                    // of this step
   struct Pending {
     Tensor buffer;
     std::unique_ptr<runtime::Work> work;

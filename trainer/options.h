@@ -8,6 +8,7 @@
 
 #include "datagen/row_selection.h"
 #include "trainer/gradient_wire.h"
+#include "trainer/layer_costs.h"
 #include "trainer/optimizer.h"
 
 namespace desta::trainer {
@@ -32,6 +33,11 @@ struct PipelineOptions {
   std::int64_t stages = 1;        // ranks of one pipeline
   std::int64_t chunks = 1;        // runs of layers a rank
   std::string schedule = "1f1b";  // "gpipe", "interleaved", or the path of a .csv file
+  std::string costs = "counted";  // what layers cost, for the cut: "measured" at the start of the first
+                                  // run, or the path of a .json file (layer_costs.h)
+  bool fill = true;               // waiting is filled with coming microbatches' encoder (executor.h)
+  double memory_gib = 0;          // that the models may take of a rank's memory; 0: no limit
+  std::optional<LayerCosts> measured = std::nullopt;  // what `costs` came to; not a setting
 
   // Contiguous runs of layers into which the models are cut.
   [[nodiscard]] std::int64_t parts() const { return stages * chunks; }

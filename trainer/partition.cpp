@@ -11,63 +11,146 @@
 namespace desta::trainer {
 namespace {
 
-// Frozen layers cost their forward product (2 operations a parameter and token); behind the adapter
-// the input gradient costs the same again.
-double frozen_work(std::int64_t parameters, std::int64_t tokens, bool has_backward) {
-  return (has_backward ? 4.0 : 2.0) * static_cast<double>(parameters) *
-         static_cast<double>(tokens);
+// What passes over one sample take. Frozen layers cost their forward product (2 operations a parameter
+// and token), and the same again where an input gradient goes back; what learns pays for the gradient
+// of its weights too.
+struct Count {
+  double forward = 0;   // operations
+  double backward = 0;
+  double kept = 0;      // elements
+};
+
+Count operator+(const Count& a, const Count& b) {
+  return {a.forward + b.forward, a.backward + b.backward, a.kept + b.kept};
 }
 
-double attention_work(std::int64_t tokens, std::int64_t width, bool has_backward) {
-  return (has_backward ? 12.0 : 4.0) * static_cast<double>(tokens) *
-         static_cast<double>(tokens) * static_cast<double>(width);
+Count product(std::int64_t parameters, std::int64_t tokens, bool has_backward, bool learns = false) {
+  const double forward = 2.0 * static_cast<double>(parameters) * static_cast<double>(tokens);
+  return {forward, (has_backward ? 1.0 : 0.0) * forward + (learns ? 1.0 : 0.0) * forward, 0};
 }
 
-double adapter_work(const ModelShapes& shapes) {
+Count attention(std::int64_t tokens, std::int64_t width, bool has_backward) {
+  const double forward = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) *
+                         static_cast<double>(width);
+  return {forward, has_backward ? 2.0 * forward : 0.0, 0};
+}
+
+Count adapter(const ModelShapes& shapes) {
   const models::QFormerConfig& a = shapes.adapter;
   const auto frames = static_cast<double>(shapes.whisper.max_source_positions);
   const auto taps = static_cast<double>(a.taps.size());
   const auto d = static_cast<double>(a.d_model);
   const auto queries = static_cast<double>(a.queries);
-  const double per_query = 6.0 * d * d + 2.0 * d * static_cast<double>(a.ffn);
-  const double per_layer = queries * per_query + 2.0 * frames * d * d;
-  const double projection = queries * d * static_cast<double>(a.d_llm);
-  return 6.0 * (taps * static_cast<double>(a.layers) * per_layer + projection);
+  const auto ffn = static_cast<double>(a.ffn);
+  const double per_layer =
+      queries * (6.0 * d * d + 2.0 * d * ffn) + 2.0 * frames * d * d;
+  const double layers = taps * static_cast<double>(a.layers);
+  const double parameters = layers * per_layer + queries * d * static_cast<double>(a.d_llm);
+  // Of each layer: keys and values of all frames; attention weights, and them with dropout, over frames
+  // and over queries; a dozen states a query, half of them in float32; the inner layer before and after
+  // its gelu.
+  const double kept =
+      layers * (2.0 * frames * d +
+                2.0 * static_cast<double>(a.heads) * queries * (frames + queries) +
+                queries * (18.0 * d + 2.0 * ffn));
+  return {2.0 * parameters, 4.0 * parameters, kept};
+}
+
+// Without biases and norms.
+std::int64_t adapter_parameters(const models::QFormerConfig& a) {
+  return a.layers * (8 * a.d_model * a.d_model + 2 * a.d_model * a.ffn) +
+         (static_cast<std::int64_t>(a.taps.size()) * a.queries + a.d_llm) * a.d_model;
+}
+
+// An encoder layer that learns keeps ten states a frame, two of the inner layer, and the attention
+// weights.
+double kept_by_encoder(const models::WhisperConfig& w) {
+  const auto frames = static_cast<double>(w.max_source_positions);
+  return frames * (10.0 * static_cast<double>(w.d_model) + 2.0 * static_cast<double>(w.encoder_ffn) +
+                   static_cast<double>(w.encoder_heads) * frames);
+}
+
+// A frozen layer of the LLM keeps what its nonlinear parts need (models/fused.h, packed_attention.h): the
+// inputs of both norms, queries, keys and values, the gate and what it is multiplied with.
+double kept_by_llm(const models::LlamaConfig& l, std::int64_t tokens) {
+  return static_cast<double>(tokens) *
+         static_cast<double>(2 * l.hidden_size + (l.num_heads + 2 * l.num_kv_heads) * l.head_dim +
+                             2 * l.intermediate_size);
 }
 
 }  // namespace
 
+std::string describe(const ModelShapes& shapes) {
+  const models::WhisperConfig& w = shapes.whisper;
+  const models::LlamaConfig& l = shapes.llama;
+  const models::QFormerConfig& a = shapes.adapter;
+  return fmt::format(
+      "encoder {} x {} of {} frames; adapter {} layers of {}, {} queries, {} taps; llm {} x {}, {} and {} "
+      "heads of {}, {} words, {} tokens{}{}; {} bytes",
+      w.d_model, w.encoder_ffn, w.max_source_positions, a.layers, a.ffn, a.queries, a.taps.size(),
+      l.hidden_size, l.intermediate_size, l.num_heads, l.num_kv_heads, l.head_dim, l.vocab_size,
+      shapes.text_tokens, shapes.lora.has_value() ? fmt::format(", updates of rank {}", shapes.lora->rank) : "",
+      shapes.trained_encoder_layers > 0 ? ", encoder layers learn" : "", shapes.element_bytes);
+}
+
 std::vector<Unit> list_units(const ModelShapes& shapes) {
+  if (shapes.costs.has_value() && shapes.costs->models != describe(shapes)) {
+    throw runtime::ConfigError("pipeline.costs were measured for other models ({}), these are {}; measure "
+                               "them anew with `desta-train CONFIG --dry-run --profile FILE`",
+                               shapes.costs->models, describe(shapes));
+  }
   const models::WhisperConfig& w = shapes.whisper;
   const models::LlamaConfig& l = shapes.llama;
   const auto frames = w.max_source_positions;
   const auto tokens = shapes.text_tokens + shapes.adapter.queries;
   std::vector<Unit> units;
+  const auto add = [&](UnitKind kind, std::int64_t index, const Count& count,
+                       std::int64_t parameters, bool learns, UnitCost LayerCosts::*measured) {
+    const UnitCost cost =
+        shapes.costs.has_value()
+            ? (*shapes.costs).*measured
+            : UnitCost{count.forward / kCountedSpeed, count.backward / kCountedSpeed,
+                       count.kept * static_cast<double>(shapes.element_bytes)};
+    const std::int64_t learned = kind == UnitKind::kAdapter ? adapter_parameters(shapes.adapter)
+                                 : kind == UnitKind::kEncoderLayer && learns ? parameters
+                                                                             : 0;
+    units.push_back(
+        {kind, index, count.forward + count.backward, cost, parameters, learns, learned});
+  };
   const auto front = 3 * w.d_model * (w.mel_bins + w.d_model);
-  units.push_back({UnitKind::kEncoderFront, 0, frozen_work(front, frames, false),
-                   front + frames * w.d_model});
+  add(UnitKind::kEncoderFront, 0, product(front, frames, false), front + frames * w.d_model, false,
+      &LayerCosts::encoder_front);
   for (std::int64_t i = 0; i < shapes.read_layers(); ++i) {
     const auto parameters = w.encoder_layer_parameters();
     const bool learns = i >= shapes.trained_from();
-    // What learns pays for the gradient of its weights too: half as much again.
-    units.push_back({UnitKind::kEncoderLayer, i,
-                     frozen_work(parameters, frames, learns) * (learns ? 1.5 : 1.0) +
-                         attention_work(frames, w.d_model, learns),
-                     parameters, learns});
+    add(UnitKind::kEncoderLayer, i,
+        product(parameters, frames, learns, learns) + attention(frames, w.d_model, learns) +
+            Count{0, 0, learns ? kept_by_encoder(w) : 0},
+        parameters, learns, learns ? &LayerCosts::trained_encoder_layer : &LayerCosts::encoder_layer);
   }
-  units.push_back({UnitKind::kAdapter, 0, adapter_work(shapes), l.embedding_parameters(), true});
+  add(UnitKind::kAdapter, 0, adapter(shapes), l.embedding_parameters(), true, &LayerCosts::adapter);
   for (std::int64_t i = 0; i < l.num_layers; ++i) {
     const auto parameters = l.layer_parameters();
-    units.push_back({UnitKind::kLlamaLayer, i,
-                     frozen_work(parameters, tokens, true) +
-                         attention_work(tokens, l.num_heads * l.head_dim, true),
-                     parameters, shapes.lora.has_value()});
+    add(UnitKind::kLlamaLayer, i,
+        product(parameters, tokens, true) + attention(tokens, l.num_heads * l.head_dim, true) +
+            Count{0, 0, kept_by_llm(l, tokens)},
+        parameters, shapes.lora.has_value(), &LayerCosts::llm_layer);
   }
-  // The head runs at response positions only: about half of the text.
-  units.push_back({UnitKind::kHead, 0,
-                   frozen_work(l.embedding_parameters(), shapes.text_tokens / 2, true),
-                   l.embedding_parameters() + l.hidden_size});
+  // The head runs at response positions only, about half of the text, and makes its gradient along with
+  // the loss.
+  const auto responses = shapes.text_tokens / 2;
+  const Count head = product(l.embedding_parameters(), responses, true);
+  add(UnitKind::kHead, 0,
+      {head.forward + head.backward, 0, 2.0 * static_cast<double>(responses * l.hidden_size)},
+      l.embedding_parameters() + l.hidden_size, false, &LayerCosts::head);
   return units;
+}
+
+double memory_of(std::int64_t parameters, std::int64_t learned, double kept_bytes,
+                 std::int64_t samples, std::int64_t element_bytes) {
+  return static_cast<double>(parameters * element_bytes) +
+         4.0 * sizeof(float) * static_cast<double>(learned) +
+         kept_bytes * static_cast<double>(samples);
 }
 
 std::string StagePart::describe() const {
@@ -95,7 +178,46 @@ std::string StagePart::describe() const {
   return text;
 }
 
-std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages) {
+namespace {
+
+// Where each of `runs` contiguous runs of `count` things ends, such that the largest `cost(run, begin,
+// end)` is smallest and each run is allowed. Empty when there is no way.
+template <typename Cost, typename Allowed>
+std::vector<std::size_t> smallest_maximum(std::size_t runs, std::size_t count, const Cost& cost,
+                                          const Allowed& allowed) {
+  const double infinite = std::numeric_limits<double>::infinity();
+  // best[s][n]: of the first n things in s runs.
+  std::vector<std::vector<double>> best(runs + 1, std::vector<double>(count + 1, infinite));
+  std::vector<std::vector<std::size_t>> cut(runs + 1, std::vector<std::size_t>(count + 1, 0));
+  best[0][0] = 0;
+  for (std::size_t s = 1; s <= runs; ++s) {
+    for (std::size_t n = s; n <= count; ++n) {
+      for (std::size_t k = n; k-- >= s;) {
+        if (best[s - 1][k] == infinite || !allowed(s - 1, k, n)) {
+          continue;
+        }
+        const double largest = std::max(best[s - 1][k], cost(s - 1, k, n));
+        if (largest < best[s][n]) {
+          best[s][n] = largest;
+          cut[s][n] = k;
+        }
+      }
+    }
+  }
+  if (best[runs][count] == infinite) {
+    return {};
+  }
+  std::vector<std::size_t> ends(runs);
+  for (std::size_t s = runs, n = count; s > 0; n = cut[s--][n]) {
+    ends[s - 1] = n;
+  }
+  return ends;
+}
+
+}  // namespace
+
+std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
+                                 const MemoryLimit& limit) {
   const std::vector<Unit> units = list_units(shapes);
   const auto count = static_cast<std::int64_t>(units.size());
   if (stages < 1 || stages > count) {
@@ -105,36 +227,54 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages)
                                stages, count, count - 3 - shapes.llama.num_layers,
                                shapes.llama.num_layers, count);
   }
-  // best[s][n]: the smallest possible largest work of the first n units in s stages.
-  const double infinite = std::numeric_limits<double>::infinity();
   const auto S = static_cast<std::size_t>(stages);
   const auto N = static_cast<std::size_t>(count);
-  std::vector<std::vector<double>> best(S + 1, std::vector<double>(N + 1, infinite));
-  std::vector<std::vector<std::size_t>> cut(S + 1, std::vector<std::size_t>(N + 1, 0));
-  best[0][0] = 0;
-  for (std::size_t s = 1; s <= S; ++s) {
-    for (std::size_t n = s; n <= N; ++n) {
-      double own = 0;
-      for (std::size_t k = n; k-- >= s;) {
-        own += units[k].work;
-        const double largest = std::max(best[s - 1][k], own);
-        if (largest < best[s][n]) {
-          best[s][n] = largest;
-          cut[s][n] = k;
-        }
-      }
+  // Of units [begin, end) as stage s: seconds, and bytes.
+  const auto memory = [&](std::size_t s, std::size_t begin, std::size_t end) {
+    const std::int64_t samples =
+        limit.micro_size * limit.in_flight(static_cast<std::int64_t>(s), stages);
+    double bytes = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      bytes += memory_of(units[i].parameters, units[i].learned, units[i].cost.kept_bytes, samples,
+                         shapes.element_bytes);
     }
+    return bytes;
+  };
+  const auto seconds = [&](std::size_t /*s*/, std::size_t begin, std::size_t end) {
+    double sum = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      sum += units[i].cost.forward + units[i].cost.backward;
+    }
+    return sum;
+  };
+  const auto allowed = [&](std::size_t s, std::size_t begin, std::size_t end) {
+    return limit.bytes <= 0 || memory(s, begin, end) <= limit.bytes;
+  };
+  const std::vector<std::size_t> ends = smallest_maximum(S, N, seconds, allowed);
+  if (ends.empty()) {
+    const auto any = [](std::size_t, std::size_t, std::size_t) { return true; };
+    const auto best = smallest_maximum(S, N, memory, any);
+    double least = 0;
+    for (std::size_t s = 0; s < S; ++s) {
+      least = std::max(least, memory(s, s == 0 ? 0 : best[s - 1], best[s]));
+    }
+    throw runtime::ConfigError(
+        "no cut into {} stages keeps each within pipeline.memory_gib {:.2f}: {:.2f} GiB are needed at "
+        "least, for weights and what passes keep; use more stages, smaller batch.micro_size, or more memory",
+        stages, limit.bytes / (1U << 30), least / (1U << 30));
   }
   std::vector<StagePart> parts(S);
-  std::size_t end = N;
-  for (std::size_t s = S; s > 0; --s) {
-    StagePart& part = parts[s - 1];
-    part.stage = static_cast<std::int64_t>(s) - 1;
-    const std::size_t begin = cut[s][end];
-    for (std::size_t i = begin; i < end; ++i) {
+  for (std::size_t s = 0; s < S; ++s) {
+    StagePart& part = parts[s];
+    part.stage = static_cast<std::int64_t>(s);
+    for (std::size_t i = s == 0 ? 0 : ends[s - 1]; i < ends[s]; ++i) {
       const Unit& unit = units[i];
       part.work += unit.work;
+      part.cost.forward += unit.cost.forward;
+      part.cost.backward += unit.cost.backward;
+      part.cost.kept_bytes += unit.cost.kept_bytes;
       part.parameters += unit.parameters;
+      part.learned += unit.learned;
       part.learns = part.learns || unit.learns;
       const auto extend = [&](std::int64_t& first, std::int64_t& past) {
         first = first == past ? unit.index : first;
@@ -158,12 +298,23 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages)
           break;
       }
     }
-    end = begin;
-  }
-  for (std::size_t s = 1; s < S; ++s) {
-    parts[s].backward_before = parts[s - 1].has_backward();
+    if (s > 0) {
+      part.backward_before = parts[s - 1].has_backward();
+    }
   }
   return parts;
+}
+
+double boundary_bytes(const ModelShapes& shapes, const StagePart& part) {
+  if (part.has_llama()) {
+    const auto tokens = shapes.text_tokens + shapes.adapter.queries;
+    return static_cast<double>(tokens * shapes.llama.hidden_size * shapes.element_bytes);
+  }
+  const auto tapped = std::ranges::count_if(shapes.adapter.taps, [&](std::int64_t tap) {
+    return tap < part.encoder_end;
+  });
+  return static_cast<double>((1 + tapped) * shapes.whisper.max_source_positions *
+                             shapes.whisper.d_model * shapes.element_bytes);
 }
 
 std::int64_t adapter_stage(const std::vector<StagePart>& parts) {

@@ -13,6 +13,7 @@
 #include "models/llama.h"
 #include "models/qformer.h"
 #include "models/whisper.h"
+#include "trainer/layer_costs.h"
 
 namespace desta::trainer {
 
@@ -22,9 +23,14 @@ struct Unit {
   UnitKind kind;
   std::int64_t index = 0;       // layer number
   double work = 0;              // floating point operations a sample, forward and backward
+  UnitCost cost;                // measured; else of those operations at kCountedSpeed
   std::int64_t parameters = 0;  // frozen ones
   bool learns = false;
+  std::int64_t learned = 0;     // parameters that learn; low-rank updates are not counted
 };
+
+// Operations a second of the machine whose seconds a Unit's cost is in when nothing was measured.
+inline constexpr double kCountedSpeed = 1e12;
 
 // Everything that the chain's units depend on.
 struct ModelShapes {
@@ -34,6 +40,8 @@ struct ModelShapes {
   std::optional<models::LoraConfig> lora;  // low-rank updates of the LLM, where they learn
   std::int64_t trained_encoder_layers = 0; // Whisper's topmost layers that are read and learn
   std::int64_t text_tokens = 200;  // tokens a sample besides the speech vectors, for the estimate
+  std::int64_t element_bytes = 2;  // of a frozen weight, and of what is kept of activations
+  std::optional<LayerCosts> costs; // measured; none: operations and bytes are counted
 
   // Encoder layers [0, read_layers()) are run; those from trained_from() on learn.
   [[nodiscard]] std::int64_t read_layers() const {
@@ -42,7 +50,30 @@ struct ModelShapes {
   [[nodiscard]] std::int64_t trained_from() const { return read_layers() - trained_encoder_layers; }
 };
 
+// What a layer's cost depends on, in words: "encoder 768 x 1500, ...".
+[[nodiscard]] std::string describe(const ModelShapes& shapes);
+
+// Throws ConfigError when `costs` were measured for other models.
 [[nodiscard]] std::vector<Unit> list_units(const ModelShapes& shapes);
+
+// How much of a rank's memory a stage may take.
+struct MemoryLimit {
+  double bytes = 0;               // for weights, what passes keep, and gradients and moments; 0: no limit
+  std::int64_t micro_size = 1;    // samples a microbatch
+  std::int64_t microbatches = 1;  // of a step
+  bool all_at_once = false;       // all forward passes come before the first backward pass
+
+  // Microbatches whose forward pass is done and whose backward pass is still to come, at most, on one of
+  // `stages` stages: 1F1B's, or all.
+  [[nodiscard]] std::int64_t in_flight(std::int64_t stage, std::int64_t stages) const {
+    return all_at_once ? microbatches : std::min(microbatches, stages - stage);
+  }
+};
+
+// Bytes that a stage takes: `parameters` frozen ones, `learned` ones in float32 with their gradients and
+// AdamW's two moments, and what so many samples keep.
+[[nodiscard]] double memory_of(std::int64_t parameters, std::int64_t learned, double kept_bytes,
+                               std::int64_t samples, std::int64_t element_bytes);
 
 // What one stage holds.
 struct StagePart {
@@ -55,7 +86,9 @@ struct StagePart {
   bool learns = false;           // something here does
   bool backward_before = false;  // something on an earlier stage does
   double work = 0;
+  UnitCost cost;
   std::int64_t parameters = 0;
+  std::int64_t learned = 0;
 
   [[nodiscard]] bool has_encoder() const { return encoder_front || encoder_begin < encoder_end; }
   [[nodiscard]] bool has_backward() const { return learns || backward_before; }
@@ -64,9 +97,15 @@ struct StagePart {
   [[nodiscard]] std::string describe() const;
 };
 
-// The contiguous cut into `stages` runs whose largest work is smallest.
-// Throws ConfigError when there are more stages than units.
-[[nodiscard]] std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages);
+// The contiguous cut into `stages` runs, each within the limit, whose costliest is cheapest: that one
+// sets the pace of a pipeline. Throws ConfigError when there are more stages than units, and, naming
+// what the smallest sufficient limit would be, when no cut fits.
+[[nodiscard]] std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
+                                               const MemoryLimit& limit = {});
+
+// Bytes of one sample that cross to the stage behind: hidden states, in front of the adapter with the taps
+// so far.
+[[nodiscard]] double boundary_bytes(const ModelShapes& shapes, const StagePart& part);
 
 // Which stage holds the adapter.
 [[nodiscard]] std::int64_t adapter_stage(const std::vector<StagePart>& parts);

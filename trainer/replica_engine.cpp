@@ -103,6 +103,8 @@ ModelShapes read_shapes(const TrainingOptions& options) {
     }
   }
   shapes.text_tokens = options.batch.max_text_tokens;
+  shapes.element_bytes = options.models.precision == "float32" ? 4 : 2;
+  shapes.costs = options.pipeline.measured;
   if (options.train.what == "lora") {
     const LoraOptions& lora = options.train.lora;
     shapes.lora = {lora.rank, lora.alpha, lora.targets};
@@ -114,6 +116,19 @@ ModelShapes read_shapes(const TrainingOptions& options) {
     }
   }
   return shapes;
+}
+
+std::vector<StagePart> cut_models(const TrainingOptions& options) {
+  const PipelineOptions& pipeline = options.pipeline;
+  const BatchOptions& batch = options.batch;
+  // A rank with several stages shares its memory between them.
+  const MemoryLimit limit{
+      .bytes = pipeline.memory_gib * (1U << 30) / static_cast<double>(pipeline.chunks),
+      .micro_size = batch.micro_size,
+      .microbatches =
+          std::max<std::int64_t>(1, batch.global_size / batch.micro_size / options.replicas),
+      .all_at_once = pipeline.schedule != "1f1b"};
+  return partition(read_shapes(options), pipeline.parts(), limit);
 }
 
 void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {
@@ -143,7 +158,7 @@ Schedule schedule_of(const TrainingOptions& options, const std::vector<StagePart
 Links make_links(runtime::Communicator& world, const TrainingOptions& options,
                  runtime::Communicator* gpu_world) {
   const auto place = RankPlace::of(world.rank(), options.pipeline.stages);
-  const auto parts = partition(read_shapes(options), options.pipeline.parts());
+  const auto parts = cut_models(options);
   return {world.split(static_cast<int>(place.replica)),
           (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage)),
           learning_ranks(parts, options.pipeline.stages)};
@@ -154,7 +169,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
       place_(place),
       links_(links),
       shapes_(read_shapes(options)),
-      parts_(partition(shapes_, options.pipeline.parts())),
+      parts_(cut_models(options)),
       table_(schedule_of(options, parts_).ranks[static_cast<std::size_t>(place.stage)]),
       device_(models::choose_device(options.models.device, options.models.local_rank)),
       speech_(options.models.speech, models::parse_precision(options.models.precision), device_),
@@ -192,7 +207,7 @@ ReplicaEngine::ReplicaEngine(const TrainingOptions& options, RankPlace place, Li
   frozen_.take("llm", llm_.loaded());
   trace_.enable(options.trace);
   executor_.emplace(stages_, trial(), links_, training_, validation_ ? &*validation_ : nullptr,
-                    trace_, device_);
+                    trace_, device_, options.pipeline.fill);
   if (options_.batch.share_prefix) {
     executor_->share_prefix();
   }
@@ -292,7 +307,8 @@ StageReport ReplicaEngine::train_step(std::int64_t step) {
 }
 
 StageReport ReplicaEngine::accumulate_gradient(std::int64_t step) {
-  const StepPlan plan = training_plan(step);
+  StepPlan plan = training_plan(step);
+  plan.updates = false;
   RankTable table = table_;
   std::erase_if(table, [](const Action& action) { return action.op == Op::kStep; });
   return executor_->run(table, plan);

@@ -21,6 +21,9 @@ namespace desta::trainer {
 // The shapes of the models that the options name. Reads configuration files only.
 [[nodiscard]] ModelShapes read_shapes(const TrainingOptions& options);
 
+// The models cut into pipeline.parts() stages. Throws ConfigError as partition() does.
+[[nodiscard]] std::vector<StagePart> cut_models(const TrainingOptions& options);
+
 // Throws ConfigError when sizes do not fit: batch, microbatch, replicas and ranks. `start` is what to
 // type in front of the right number of ranks.
 void check_layout(const TrainingOptions& options, int ranks,

@@ -11,20 +11,14 @@ namespace desta::trainer {
 Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
              models::TensorSource& llm, const models::TensorMap& learned,
              const FeatureCache* features)
-    : part_(part),
-      taps_(shapes.adapter.taps),
-      features_(features) {
+    : part_(part), taps_(shapes.adapter.taps) {
   models::MapSource own(learned);
   const auto split = std::clamp(shapes.trained_from(), part_.encoder_begin, part_.encoder_end);
   if (part_.encoder_front || part_.encoder_begin < split) {
-    frozen_encoder_.emplace(
-        shapes.whisper, models::EncoderPart{part_.encoder_begin, split, part_.encoder_front}, speech);
+    frozen_front_.emplace(part_, shapes, speech, features);
   }
   if (split < part_.encoder_end) {
     trained_encoder_.emplace(shapes.whisper, models::EncoderPart{split, part_.encoder_end, false}, own);
-  }
-  if (part_.encoder_front) {
-    log_mel_.emplace(shapes.whisper.mel_bins, shapes.whisper.mel_frames());
   }
   if (part_.has_llama()) {
     const models::Lora lora(own, shapes.lora.value_or(models::LoraConfig()));
@@ -34,59 +28,15 @@ Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& sp
   }
 }
 
-Activations Stage::run_frozen_front(const std::vector<std::size_t>& rows,
-                                    const BatchLoader& loader) const {
-  const auto run = [&](const std::vector<std::size_t>& some) {
-    Activations out(1);
-    out[0] = frozen_encoder_->run_layers(frozen_encoder_->convolve(loader.audio(some, *log_mel_)),
-                                         taps_, out);
-    return out;
-  };
-  if (features_ == nullptr) {
-    return run(rows);
-  }
-  std::vector<Activations> each;
-  for (const auto row : rows) {
-    each.push_back(features_->get(loader.audio_path(row), [&] { return run({row}); }));
-  }
-  Activations out;
-  for (std::size_t i = 0; i < each.front().size(); ++i) {
-    std::vector<Tensor> column;
-    for (const auto& activations : each) {
-      column.push_back(activations[i]);
-    }
-    out.push_back(at::cat(column));
-  }
-  return out;
-}
-
-void Stage::look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader) {
-  if (part_.encoder_front && !ahead_.contains({&loader, rows})) {
-    const at::NoGradGuard no_grad;
-    ahead_[{&loader, rows}] = run_frozen_front(rows, loader);
-  }
-}
-
-Activations Stage::take_frozen_front(const std::vector<std::size_t>& rows,
-                                     const BatchLoader& loader) {
-  auto found = ahead_.extract({&loader, rows});
-  return found.empty() ? run_frozen_front(rows, loader) : std::move(found.mapped());
+bool Stage::look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader) {
+  return part_.encoder_front && frozen_front_->advance(rows, loader);
 }
 
 Activations Stage::run_encoder(const Input& input, const Activations& received,
                                const BatchLoader& loader) {
-  Activations out;
-  if (part_.encoder_front) {
-    const at::NoGradGuard no_grad;
-    out = take_frozen_front(*input.rows, loader);
-  } else {
-    out = received;
-    if (frozen_encoder_.has_value()) {
-      const at::NoGradGuard no_grad;
-      const Tensor hidden = out.front();
-      out.front() = frozen_encoder_->run_layers(hidden, taps_, out);
-    }
-  }
+  Activations out = part_.encoder_front         ? frozen_front_->take(*input.rows, loader)
+                    : frozen_front_.has_value() ? frozen_front_->run(received)
+                                                : received;
   if (trained_encoder_.has_value()) {
     const at::AutoGradMode gradients(input.learn);
     const Tensor hidden = out.front();

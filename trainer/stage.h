@@ -9,25 +9,21 @@
 #include <string>
 #include <vector>
 
-#include "models/log_mel.h"
 #include "models/safetensors.h"
 #include "trainer/batch_loader.h"
-#include "trainer/feature_cache.h"
+#include "trainer/frozen_front.h"
 #include "trainer/partition.h"
 #include "trainer/trial.h"
 
 namespace desta::trainer {
 
-// What crosses a stage boundary. In front of the adapter: hidden states and the taps so far, [batch,
-// frames, d_model] each. Behind it: the rows' hidden states, packed, [total, hidden].
-using Activations = std::vector<Tensor>;
+using models::Tensor;
 
 class Stage {
  public:
   // Loads this part's tensors from the two model sources and nothing else. `learned`: what learns here
-  // beside the adapter, by name; it takes the place of the sources' tensors. `features`: where the
-  // frozen encoder's outputs are kept, or null; then recordings go through it one by one, so that what
-  // is found there and what is computed are the same to the bit.
+  // beside the adapter, by name; it takes the place of the sources' tensors. `features`: as
+  // FrozenFront's.
   Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
         models::TensorSource& llm, const models::TensorMap& learned = {},
         const FeatureCache* features = nullptr);
@@ -45,9 +41,9 @@ class Stage {
   Activations forward(const Input& input, const Activations& received, Trial* trial,
                       const BatchLoader& loader, double loss_scale);
 
-  // Runs rows of a coming microbatch through the frozen encoder in front, where it is here: their
-  // forward() finds it done.
-  void look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader);
+  // Does a slice of what forward() of these rows will need of the frozen encoder in front, where that is
+  // here. False when there is none, or nothing of it is left to do (FrozenFront::advance).
+  bool look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader);
 
   // The prompts' beginning through this stage's layers of the LLM, whose keys and values all microbatches
   // see from then on: [length, hidden] from the stage before (none for the adapter's stage, which has the
@@ -75,9 +71,6 @@ class Stage {
   // What the encoder's layers here make of the input: the hidden states, then the taps so far.
   Activations run_encoder(const Input& input, const Activations& received,
                           const BatchLoader& loader);
-  Activations run_frozen_front(const std::vector<std::size_t>& rows, const BatchLoader& loader) const;
-  // The same, or what look_ahead() has kept.
-  Activations take_frozen_front(const std::vector<std::size_t>& rows, const BatchLoader& loader);
   Activations run_llama(const Input& input, const Activations& received, Trial* trial,
                         const BatchLoader& loader, double loss_scale);
   Tensor splice(const Tensor& speech, const TextBatch& text) const;
@@ -85,15 +78,11 @@ class Stage {
 
   StagePart part_;
   std::vector<std::int64_t> taps_;
-  std::optional<models::WhisperEncoder> frozen_encoder_;
+  std::optional<FrozenFront> frozen_front_;
   std::optional<models::WhisperEncoder> trained_encoder_;  // the layers behind, where they learn
-  const FeatureCache* features_;
-  std::optional<models::LogMel> log_mel_;
   std::optional<models::Llama> llama_;
   models::LlamaPrefix prefix_;
   std::map<std::int64_t, Kept> kept_;
-  // What look_ahead() has made: rows of different data sets may have the same numbers.
-  std::map<std::pair<const BatchLoader*, std::vector<std::size_t>>, Activations> ahead_;
   Loss loss_;
 };
 

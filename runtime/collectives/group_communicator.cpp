@@ -1,7 +1,5 @@
 #include "runtime/collectives/group_communicator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -21,16 +19,12 @@
 #include "runtime/collectives/operation_queue.h"
 #include "runtime/collectives/peer_group.h"
 #include "runtime/core/error.h"
+#include "runtime/core/host_name.h"
 
 namespace desta::runtime {
 namespace {
 
 using Kind = Operation::Kind;
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
-}
 
 // Every rank's host, as told by the rank itself.
 std::vector<std::string> gather_hosts(PeerLinks& links, const GroupOptions& options,

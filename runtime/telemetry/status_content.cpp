@@ -1,13 +1,11 @@
 #include "runtime/telemetry/status_content.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <boost/asio/ip/address.hpp>
 #include <boost/beast/core/string.hpp>
 #include <utility>
 
+#include "runtime/core/host_name.h"
 #include "runtime/telemetry/status_json.h"
 #include "runtime/telemetry/status_page.h"
 #include "runtime/telemetry/status_prometheus.h"
@@ -19,11 +17,6 @@ using Clock = std::chrono::steady_clock;
 
 StatusContent fixed(std::string_view type, std::string_view text) {
   return {type, std::make_shared<const std::string>(text)};
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
 bool same_name(std::string_view a, std::string_view b) {

@@ -91,6 +91,43 @@ TEST_F(ConfiguredProgram, ADryRunPrintsThePlanAndTouchesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
+TEST_F(ConfiguredProgram, ADryRunMeasuresLayersForLaterRuns) {
+  const auto profile = folder_ / "costs.json";
+  const auto command = program("desta-train") + " --dry-run " + config_.string() + " --set pipeline.stages=2";
+  const auto measured = run_command(command + " --profile " + profile.string());
+  EXPECT_EQ(measured.code, 0) << measured.output;
+  EXPECT_NE(measured.output.find("samples/s"), std::string::npos) << measured.output;
+  const auto again = run_command(command + " --set pipeline.costs=" + profile.string());
+  EXPECT_EQ(again.code, 0) << again.output;
+  const auto plan = [](const std::string& output) { return output.substr(output.find("2 stages x")); };
+  EXPECT_EQ(plan(again.output), plan(measured.output)) << "the same costs, the same plan";
+  const auto other = run_command(command + " --set batch.max_text_tokens=77 --set pipeline.costs=" +
+                                 profile.string());
+  EXPECT_EQ(other.code, 2);
+  EXPECT_NE(other.output.find("measured for other models"), std::string::npos) << other.output;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
+TEST_F(ConfiguredProgram, ADryRunPlansForAClusterThatIsNotThere) {
+  const auto command = program("desta-train") + " --dry-run " + config_.string() +
+                       " --set pipeline.stages=3 --set data_parallel.replicas=2 --cluster ";
+  const auto plan = run_command(command + DESTA_SOURCE_DIR "/configs/clusters/64xh100.yaml");
+  EXPECT_EQ(plan.code, 0) << plan.output;
+  EXPECT_NE(plan.output.find("6 ranks of 64 x H100 SXM's 64"), std::string::npos) << plan.output;
+  EXPECT_NE(plan.output.find("samples/s"), std::string::npos) << plan.output;
+  const auto small = folder_ / "small.yaml";
+  const auto refused = [&](const std::string& text, const std::string& message) {
+    std::ofstream(small) << text;
+    const auto result = run_command(command + small.string());
+    EXPECT_EQ(result.code, 2);
+    EXPECT_NE(result.output.find(message), std::string::npos) << result.output;
+  };
+  refused("nodes: 1\nranks_per_node: 4\n", "small has 4 ranks, but pipeline.stages 3 x");
+  refused("ranks_per_node: 8\nmemory_gib: 0.00001\n", "no cut into 3 stages");
+  refused("ranks_per_node: 8\nmemory: 80\n", "unknown key 'memory'; did you mean 'memory_gib'?");
+  refused("network: {gbytes_per_second: 0}\n", "'network.gbytes_per_second' must be more than 0");
+}
+
 TEST_F(ConfiguredProgram, ADryRunWritesItsTableWhichIsASchedule) {
   const auto table = folder_ / "table.csv";
   const auto picture = folder_ / "step.svg";

@@ -170,6 +170,23 @@ TEST_F(Resume, AnotherScheduleGivesTheSameLossesAndATraceCanBeHad) {
 }
 
 // The loss on held-out rows, here the training rows in order, on three shapes.
+TEST_F(Resume, FillingChangesNoBit) {
+  for (const auto& [stages, replicas] : {std::pair(2, 1), std::pair(3, 2), std::pair(8, 1)}) {
+    const auto run_with = [&](const std::string& fill) {
+      const fs::path run = folder_ / fmt::format("fill-{}-{}-{}", fill, stages, replicas);
+      const auto finished = run_command(
+          train(run, stages, replicas, "--set run.trace=true --set pipeline.fill=" + fill));
+      EXPECT_EQ(finished.code, 0) << finished.output;
+      EXPECT_EQ(read_text(run / "trace.json").find("look ahead") != std::string::npos, fill == "true");
+      return run;
+    };
+    const fs::path filled = run_with("true");
+    const fs::path waiting = run_with("false");
+    expect_same_checkpoint(newest(filled), newest(waiting));
+    EXPECT_EQ(losses_of(filled), losses_of(waiting));
+  }
+}
+
 TEST_F(Resume, TheValidationLossDoesNotDependOnTheShape) {
   const fs::path data = folder_ / "data-validation";
   fs::create_directories(data / "dataset");

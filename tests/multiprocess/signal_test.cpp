@@ -144,16 +144,19 @@ TEST_F(Signals, TheConfiguredSignalStopsToo) {
 
 // Whoever presses Ctrl-C twice does not want to wait.
 TEST_F(Signals, ASecondInterruptEndsAtOnceAndASecondTerminationDoesNot) {
-  const fs::path run = folder_ / "twice";
-  const auto interrupted =
-      stopped_after_three_steps(run, long_process(run), [](const Background& job) {
-        // One after the other: two that wait for delivery are one.
-        for (int i = 0; i < 2; ++i) {
-          ::kill(job.pid(), SIGINT);
-          std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
-      });
-  EXPECT_TRUE(interrupted.code == 128 + SIGINT) << interrupted.code << interrupted.output;
+  Finished interrupted;
+  // Where the job has stopped in good order before its second interrupt came, once more.
+  for (int attempt = 0; attempt < 5 && interrupted.code != 128 + SIGINT; ++attempt) {
+    const fs::path run = folder_ / fmt::format("twice-{}", attempt);
+    interrupted = stopped_after_three_steps(run, long_process(run), [](const Background& job) {
+      // One after the other: two that wait for delivery are one.
+      for (int i = 0; i < 2; ++i) {
+        ::kill(job.pid(), SIGINT);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    });
+  }
+  EXPECT_EQ(interrupted.code, 128 + SIGINT) << interrupted.output;
   const fs::path other = folder_ / "twice-term";
   const auto terminated =
       stopped_after_three_steps(other, long_process(other), [](const Background& job) {

@@ -1,7 +1,13 @@
 // Who is blamed when nothing moves.
 #include "runtime/actor/hang.h"
 
+#include <spdlog/sinks/ostream_sink.h>
+
+#include <sstream>
+
 #include "cluster_under_test.h"
+#include "runtime/actor/hang_watch.h"
+#include "runtime/core/log.h"
 
 namespace desta::runtime::testing {
 namespace {
@@ -102,6 +108,35 @@ TEST(Hang, SnapshotOfARealOneNamesTheActorThatAllWaitFor) {
       << report.waiting[0];
   Probe::released_ = true;
   EXPECT_EQ(first_waits.get() + middle_waits.get(), 3);
+}
+
+TEST(Hang, WatchSaysInTheLogWhoIsToBlameAndOnce) {
+  register_probe();
+  Probe::released_ = false;
+  ActorSystemOptions options;
+  options.hang_after = std::chrono::seconds(0);
+  Cluster cluster({options});
+  std::ostringstream text;
+  const auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(text);
+  log().sinks().push_back(sink);
+  const auto last = cluster[0].spawn<Probe>({.name = "last"}, ProbeOptions{});
+  const auto first = cluster[0].spawn<Probe>({.name = "first"}, ProbeOptions{});
+  const Future<void> held = last.call<&Probe::hold>();
+  ASSERT_TRUE(eventually([&] { return cluster.info("last").running == "hold"; }));
+  const Future<int> waits = first.call<&Probe::add_through>(last, 1);
+  ASSERT_TRUE(eventually([&] { return cluster.info("first").running == "add_through"; }));
+  {
+    const HangWatch watch(cluster[0]);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2500));  // it looks once a second
+  }
+  Probe::released_ = true;
+  EXPECT_EQ(waits.get(), 1);
+  log().sinks().pop_back();
+  const std::string said = text.str();
+  const std::string culprit = "nothing moves because of actor last on node 0, method hold";
+  EXPECT_NE(said.find(culprit), std::string::npos) << said;
+  EXPECT_EQ(said.find(culprit), said.rfind(culprit)) << said;
+  EXPECT_NE(said.find("waits for method add of last"), std::string::npos) << said;
 }
 
 }  // namespace

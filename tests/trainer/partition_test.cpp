@@ -116,6 +116,58 @@ TEST(Partition, NoOtherCutHasASmallerLargestStage) {
   }
 }
 
+TEST(Partition, MeasuredCostsMoveTheCut) {
+  auto shapes = small_shapes();
+  LayerCosts costs;
+  costs.models = describe(shapes);
+  costs.encoder_front = costs.encoder_layer = {.forward = 1e-3};
+  costs.adapter = costs.llm_layer = {.forward = 1e-3, .backward = 1e-3};
+  costs.head = {.forward = 50e-3};
+  shapes.costs = costs;
+  const auto parts = partition(shapes, 2);
+  EXPECT_EQ(parts.back().describe(), "head") << "which costs more than all the rest";
+  EXPECT_NEAR(parts.front().cost.forward, 9e-3, 1e-12);
+  EXPECT_NEAR(parts.front().cost.backward, 4e-3, 1e-12);
+  shapes.llama.intermediate_size *= 2;
+  EXPECT_THROW((void)partition(shapes, 2), runtime::ConfigError) << "measured for other models";
+}
+
+TEST(Partition, KeepsTheMemoryLimitOrSaysWhatWouldDo) {
+  const auto shapes = small_shapes();
+  const auto largest = [&](const MemoryLimit& limit) {
+    double bytes = 0;
+    for (const auto& part : partition(shapes, 3, limit)) {
+      bytes = std::max(bytes, memory_of(part.parameters, part.learned, part.cost.kept_bytes,
+                                        limit.micro_size * limit.in_flight(part.stage, 3),
+                                        shapes.element_bytes));
+    }
+    return bytes;
+  };
+  const MemoryLimit none{.micro_size = 4, .microbatches = 8};
+  const double unlimited = largest(none);
+  // The smallest limit is what the message says.
+  MemoryLimit tight = none;
+  tight.bytes = 1;
+  std::string what;
+  try {
+    (void)partition(shapes, 3, tight);
+  } catch (const runtime::ConfigError& error) {
+    what = error.what();
+  }
+  EXPECT_NE(what.find("no cut into 3 stages"), std::string::npos) << what;
+  for (tight.bytes = 1000; tight.bytes < unlimited; tight.bytes *= 1.02) {
+    try {
+      EXPECT_LE(largest(tight), tight.bytes);
+      break;
+    } catch (const runtime::ConfigError&) {
+    }
+  }
+  EXPECT_LT(tight.bytes, unlimited) << "a slower cut takes less";
+  MemoryLimit all = none;
+  all.all_at_once = true;
+  EXPECT_GT(largest(all), unlimited);
+}
+
 TEST(Partition, MoreStagesThanUnitsIsAnErrorWithTheNumbers) {
   for (const std::int64_t stages : {0, 11}) {
     try {
