@@ -206,9 +206,9 @@ LayerCosts measure_layer_costs(const ModelShapes& shapes, std::int64_t samples,
                                at::ScalarType precision, at::Device device) {
   Profiler profiler(shapes, samples, precision, device);
   LayerCosts costs;
-  costs.origin = fmt::format("measured on {}, {}, {}, microbatches of {}, {} threads",
+  costs.origin = fmt::format("measured on {}, {}, {}, microbatches of {}, {} tokens of text, {} threads",
                              runtime::host_name(),
-                             device.str(), c10::toString(precision), samples,
+                             device.str(), c10::toString(precision), samples, shapes.text_tokens,
                              at::get_num_threads());
   costs.models = describe(shapes);
   costs.encoder_front = profiler.encoder_front();

@@ -86,10 +86,10 @@ std::string describe(const ModelShapes& shapes) {
   const models::QFormerConfig& a = shapes.adapter;
   return fmt::format(
       "encoder {} x {} of {} frames; adapter {} layers of {}, {} queries, {} taps; llm {} x {}, {} and {} "
-      "heads of {}, {} words, {} tokens{}{}; {} bytes",
+      "heads of {}, {} words{}{}; {} bytes",
       w.d_model, w.encoder_ffn, w.max_source_positions, a.layers, a.ffn, a.queries, a.taps.size(),
       l.hidden_size, l.intermediate_size, l.num_heads, l.num_kv_heads, l.head_dim, l.vocab_size,
-      shapes.text_tokens, shapes.lora.has_value() ? fmt::format(", updates of rank {}", shapes.lora->rank) : "",
+      shapes.lora.has_value() ? fmt::format(", updates of rank {}", shapes.lora->rank) : "",
       shapes.trained_encoder_layers > 0 ? ", encoder layers learn" : "", shapes.element_bytes);
 }
 

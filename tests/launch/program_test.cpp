@@ -101,7 +101,7 @@ TEST_F(ConfiguredProgram, ADryRunMeasuresLayersForLaterRuns) {
   EXPECT_EQ(again.code, 0) << again.output;
   const auto plan = [](const std::string& output) { return output.substr(output.find("2 stages x")); };
   EXPECT_EQ(plan(again.output), plan(measured.output)) << "the same costs, the same plan";
-  const auto other = run_command(command + " --set batch.max_text_tokens=77 --set pipeline.costs=" +
+  const auto other = run_command(command + " --set adapter.queries=7 --set pipeline.costs=" +
                                  profile.string());
   EXPECT_EQ(other.code, 2);
   EXPECT_NE(other.output.find("measured for other models"), std::string::npos) << other.output;
