@@ -8,6 +8,7 @@
 #include "models/tokenizer.h"
 #include "models/torch_util.h"
 #include "runtime/core/atomic_file.h"
+#include "runtime/core/error.h"
 #include "runtime/core/log.h"
 #include "trainer/batch_loader.h"
 #include "trainer/layer_profile.h"
@@ -26,7 +27,7 @@ std::int64_t usual_text_tokens(const trainer::TrainingOptions& options,
     return shapes.text_tokens;
   }
   const models::Tokenizer tokenizer(options.models.llm);
-  const trainer::BatchLoader loader(options.dataset, tokenizer, options.batch,
+  const trainer::BatchLoader loader(options.dataset, tokenizer, trainer::settled(options).batch,
                                     shapes.adapter.queries, options.seed, options.selection);
   std::vector<std::size_t> rows(std::min(kRows, loader.rows()));
   std::iota(rows.begin(), rows.end(), std::size_t{0});
@@ -45,10 +46,15 @@ trainer::LayerCosts measure(trainer::TrainingOptions options) {
   return costs;
 }
 
+// Where a run keeps what it has measured.
+fs::path kept_file(const Job& job) {
+  return fs::path(job.config.training.folder) / "layer_costs.json";
+}
+
 // On rank 0.
 std::string find_costs(const Job& job, const std::string& profile) {
   const trainer::TrainingOptions& options = job.config.training;
-  const fs::path kept = fs::path(options.folder) / "layer_costs.json";
+  const fs::path kept = kept_file(job);
   if (!profile.empty()) {
     const std::string json = trainer::to_json(measure(options));
     runtime::write_file_atomically(profile, json);
@@ -77,9 +83,14 @@ void settle_layer_costs(Job& job, const std::string& profile) {
     return;
   }
   const std::string mine = job.mpi.rank() == 0 ? find_costs(job, profile) : std::string();
-  pipeline.measured = trainer::parse_layer_costs(
-      job.mpi.all_gather(mine).front(),
-      (fs::path(job.config.training.folder) / "layer_costs.json").string());
+  const std::string name = profile.empty() ? kept_file(job).string() : profile;
+  pipeline.measured = trainer::parse_layer_costs(job.mpi.all_gather(mine).front(), name);
+  const std::string models = trainer::describe(trainer::read_shapes(job.config.training));
+  if (pipeline.measured->models != models) {
+    throw runtime::ConfigError("{}: measured for other models ({}), these are {}; remove it to have "
+                               "them measured",
+                               name, pipeline.measured->models, models);
+  }
 }
 
 }  // namespace desta::launch

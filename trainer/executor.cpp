@@ -1,5 +1,6 @@
 #include "trainer/executor.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -116,10 +117,11 @@ void Executor::share_prefix() {
 }
 
 void Executor::finish_sends() {
-  for (auto& pending : pending_) {
-    pending.work->wait();
+  while (!pending_.empty()) {
+    const Pending pending = std::move(pending_.back());  // filling looks at the others
+    pending_.pop_back();
+    wait(*pending.work);
   }
-  pending_.clear();
 }
 
 bool Executor::fill() {
@@ -224,10 +226,12 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
         inputs[pass] = receive(action.stage - 1, 1, m);
         break;
       case Op::kForward:
-        // Its turn has come: it is not looked ahead to any more.
-        if (action.stage == 0 && !coming_.empty() &&
-            coming_.front() == plan.rows[static_cast<std::size_t>(m)]) {
-          coming_.pop_front();
+        if (action.stage == 0) {
+          // Its turn has come: it is not looked ahead to any more.
+          const auto own = std::ranges::find(coming_, plan.rows[static_cast<std::size_t>(m)]);
+          if (own != coming_.end()) {
+            coming_.erase(own);
+          }
         }
         outputs[pass] = stage_at(action.stage)
                             .forward({.key = m,

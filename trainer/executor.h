@@ -62,7 +62,8 @@ class Executor {
   // `fills`: the first rank, while it has nothing else to do (it waits for a message, for gradients to cross,
   // or for the others to end the step), runs the frozen encoder for microbatches whose turn has not come, of
   // this step and then of the next. It does so in slices (FrozenFront::advance), so that what it waits for
-  // is taken up one slice late at most. Nothing else changes: no bit of the result does.
+  // is taken up one slice late at most. Nothing else changes: no bit of the result does. What is ahead stays
+  // in memory until its turn: hidden states and taps of the microbatches of two steps at most.
   Executor(std::vector<Stage>& stages, Trial* trial, Links& links, const BatchLoader& training,
            const BatchLoader* validation, runtime::Trace& trace, at::Device device, bool fills);
 

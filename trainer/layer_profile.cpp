@@ -77,9 +77,15 @@ class Profiler {
   }
 
   UnitCost encoder_layer(bool learns) {
-    models::TensorMap own;
-    ProfileSource drawn(learns ? at::kFloat : type(), options_.device());
-    const models::WhisperEncoder encoder(shapes_.whisper, {0, 1, false}, drawn);
+    models::TensorMap drawn;
+    if (learns) {
+      models::RandomSource random(drawn, kSeed);
+      (void)models::WhisperEncoder(shapes_.whisper, {0, 1, false}, random);
+    }
+    const Trial trial(0, std::nullopt, OptimizerOptions(), kSeed, 1, type(), options_.device(), drawn);
+    models::MapSource own(trial.parameters().tensors());
+    models::TensorSource& source = learns ? static_cast<models::TensorSource&>(own) : source_;
+    const models::WhisperEncoder encoder(shapes_.whisper, {0, 1, false}, source);
     const Tensor hidden = draw({samples_, shapes_.whisper.max_source_positions,
                                 shapes_.whisper.d_model});
     hidden.requires_grad_(learns);
@@ -195,6 +201,30 @@ class Profiler {
   at::Generator random_;
 };
 
+// malloc does not know a GPU's memory.
+void count_kept_bytes(ModelShapes shapes, LayerCosts& costs) {
+  shapes.costs.reset();
+  for (const Unit& unit : list_units(shapes)) {
+    switch (unit.kind) {
+      case UnitKind::kEncoderFront:
+        break;
+      case UnitKind::kEncoderLayer:
+        (unit.learns ? costs.trained_encoder_layer : costs.encoder_layer).kept_bytes =
+            unit.cost.kept_bytes;
+        break;
+      case UnitKind::kAdapter:
+        costs.adapter.kept_bytes = unit.cost.kept_bytes;
+        break;
+      case UnitKind::kLlamaLayer:
+        costs.llm_layer.kept_bytes = unit.cost.kept_bytes;
+        break;
+      case UnitKind::kHead:
+        costs.head.kept_bytes = unit.cost.kept_bytes;
+        break;
+    }
+  }
+}
+
 }  // namespace
 
 std::uint64_t live_bytes() {
@@ -219,6 +249,9 @@ LayerCosts measure_layer_costs(const ModelShapes& shapes, std::int64_t samples,
   costs.adapter = profiler.adapter();
   costs.llm_layer = profiler.llm_layer();
   costs.head = profiler.head();
+  if (device.is_cuda()) {
+    count_kept_bytes(shapes, costs);
+  }
   return costs;
 }
 

@@ -104,6 +104,10 @@ MeasuredStep read_measured_step(const std::filesystem::path& folder, const Sched
                                "schedule, with training.validate_every 0?",
                                file.string(), actions.size(), table.size());
     }
+    if (rank > 0 && steps != longest.size()) {
+      throw runtime::DataError("{}: {} steps, but trace.json has {}: they are not of one run",
+                               file.string(), steps, longest.size());
+    }
     longest.resize(steps, 0);
     own[rank].resize(steps);
     for (std::size_t step = 1; step < steps; ++step) {

@@ -14,7 +14,8 @@ namespace desta::trainer {
 struct MeasuredStep {
   std::int64_t steps = 0;          // how many; the first is left out, which warms up
   double seconds = 0;              // median; of each step, the longest of any rank
-  std::vector<double> busy;        // by rank: medians; with what filled its waiting
+  std::vector<double> busy;        // by rank: medians; with what filled its waiting, and with all of reduce and
+                                   // step, though ranks wait for one another in them
   std::vector<StageCost> costs;    // by stage: medians of its passes; messages cost nothing
   double finish = 0;               // median of reduce and step, where they are
   [[nodiscard]] double bubble() const;  // share of the ranks' time without work

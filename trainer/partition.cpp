@@ -106,11 +106,13 @@ std::vector<Unit> list_units(const ModelShapes& shapes) {
   std::vector<Unit> units;
   const auto add = [&](UnitKind kind, std::int64_t index, const Count& count,
                        std::int64_t parameters, bool learns, UnitCost LayerCosts::*measured) {
-    const UnitCost cost =
-        shapes.costs.has_value()
-            ? (*shapes.costs).*measured
-            : UnitCost{count.forward / kCountedSpeed, count.backward / kCountedSpeed,
-                       count.kept * static_cast<double>(shapes.element_bytes)};
+    UnitCost cost{count.forward / kCountedSpeed, count.backward / kCountedSpeed,
+                  count.kept * static_cast<double>(shapes.element_bytes)};
+    if (shapes.costs.has_value()) {
+      const UnitCost& found = (*shapes.costs).*measured;
+      // Measured texts are as long as they usually are, but memory must be there for the longest.
+      cost = {found.forward, found.backward, std::max(found.kept_bytes, cost.kept_bytes)};
+    }
     const std::int64_t learned = kind == UnitKind::kAdapter ? adapter_parameters(shapes.adapter)
                                  : kind == UnitKind::kEncoderLayer && learns ? parameters
                                                                              : 0;
@@ -259,8 +261,9 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
       least = std::max(least, memory(s, s == 0 ? 0 : best[s - 1], best[s]));
     }
     throw runtime::ConfigError(
-        "no cut into {} stages keeps each within pipeline.memory_gib {:.2f}: {:.2f} GiB are needed at "
-        "least, for weights and what passes keep; use more stages, smaller batch.micro_size, or more memory",
+        "no cut into {} stages keeps each within {:.2f} GiB (pipeline.memory_gib or the cluster's, divided by "
+        "pipeline.chunks): {:.2f} GiB are needed at least, for weights and what passes keep; use more "
+        "stages, smaller batch.micro_size, or more memory",
         stages, limit.bytes / (1U << 30), least / (1U << 30));
   }
   std::vector<StagePart> parts(S);

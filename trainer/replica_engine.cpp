@@ -27,13 +27,6 @@ BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tok
                      options.selection);
 }
 
-// What the options come to for these models.
-TrainingOptions settled(TrainingOptions options) {
-  // The beginning of a prompt is the same for all rows and steps only where the LLM does not learn.
-  options.batch.share_prefix = options.batch.share_prefix && options.train.what != "lora";
-  return options;
-}
-
 RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
                         const BatchLoader& training) {
   const models::QFormerConfig& adapter = shapes.adapter;
@@ -82,6 +75,12 @@ ScheduleShape shape_of(const TrainingOptions& options, const std::vector<StagePa
 }
 
 }  // namespace
+
+TrainingOptions settled(TrainingOptions options) {
+  // The beginning of a prompt is the same for all rows and steps only where the LLM does not learn.
+  options.batch.share_prefix = options.batch.share_prefix && options.train.what != "lora";
+  return options;
+}
 
 ModelShapes read_shapes(const TrainingOptions& options) {
   ModelShapes shapes;

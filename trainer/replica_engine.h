@@ -21,6 +21,9 @@ namespace desta::trainer {
 // The shapes of the models that the options name. Reads configuration files only.
 [[nodiscard]] ModelShapes read_shapes(const TrainingOptions& options);
 
+// What the options come to for what learns.
+[[nodiscard]] TrainingOptions settled(TrainingOptions options);
+
 // The models cut into pipeline.parts() stages. Throws ConfigError as partition() does.
 [[nodiscard]] std::vector<StagePart> cut_models(const TrainingOptions& options);
 
