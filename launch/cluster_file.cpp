@@ -22,21 +22,16 @@ Cluster load_cluster(const std::filesystem::path& path) {
     reader.value("latency_us", cluster.network_latency_us);
   });
   reader.finish();
-  const auto require = [&](const std::string& key, bool holds, const std::string& range) {
-    if (!holds) {
-      throw runtime::ConfigError("{}: '{}' must be {}", reader.place_of(key), key, range);
-    }
-  };
-  require("nodes", cluster.nodes >= 1, "1 or more");
-  require("ranks_per_node", cluster.ranks_per_node >= 1, "1 or more");
-  require("memory_gib", cluster.memory_gib >= 0, "0 or more");
-  require("tflops", cluster.tflops > 0, "more than 0");
-  require("efficiency", cluster.efficiency > 0 && cluster.efficiency <= 1,
-          "more than 0 and at most 1");
-  require("node.gbytes_per_second", cluster.node_gbytes > 0, "more than 0");
-  require("network.gbytes_per_second", cluster.network_gbytes > 0, "more than 0");
-  require("node.latency_us", cluster.node_latency_us >= 0, "0 or more");
-  require("network.latency_us", cluster.network_latency_us >= 0, "0 or more");
+  reader.require("nodes", cluster.nodes >= 1, "1 or more");
+  reader.require("ranks_per_node", cluster.ranks_per_node >= 1, "1 or more");
+  reader.require("memory_gib", cluster.memory_gib >= 0, "0 or more");
+  reader.require("tflops", cluster.tflops > 0, "more than 0");
+  reader.require("efficiency", cluster.efficiency > 0 && cluster.efficiency <= 1,
+                 "more than 0 and at most 1");
+  reader.require("node.gbytes_per_second", cluster.node_gbytes > 0, "more than 0");
+  reader.require("network.gbytes_per_second", cluster.network_gbytes > 0, "more than 0");
+  reader.require("node.latency_us", cluster.node_latency_us >= 0, "0 or more");
+  reader.require("network.latency_us", cluster.network_latency_us >= 0, "0 or more");
   if (cluster.name.empty()) {
     cluster.name = path.stem().string();
   }

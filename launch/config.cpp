@@ -92,9 +92,7 @@ JobConfig load_config(const fs::path& path, const std::vector<std::string>& over
   visit_fields(reader, config);
   reader.finish();
   check_ranges(config, [&](const std::string& key, bool holds, const std::string& range) {
-    if (!holds) {
-      throw ConfigError("{}: '{}' must be {}", reader.place_of(key), key, range);
-    }
+    reader.require(key, holds, range);
   });
   config.training.dataset = config.dataset_folder("train").string();
   const bool validates =

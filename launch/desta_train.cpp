@@ -107,34 +107,24 @@ int main(int argc, char** argv) {
                      "mpirun -n (pipeline.stages x data_parallel.replicas) desta-train CONFIG; the same "
                      "command\nresumes a run that was stopped.");
   desta::launch::PlanFiles files;
-  program.app()
-      .add_option("--schedule-csv", files.schedule,
-                  "with --dry-run: write the schedule's table to this file")
-      ->needs("--dry-run");
-  program.app()
-      .add_option("--timeline", files.timeline,
-                  "with --dry-run: write the predicted step to this file, a picture (.svg) or a Chrome "
-                  "trace (.json)")
-      ->needs("--dry-run")
+  const auto add_plan_option = [&](const std::string& name, std::string& file,
+                                   const std::string& what) {
+    return program.app().add_option(name, file, "with --dry-run: " + what)->needs("--dry-run");
+  };
+  add_plan_option("--schedule-csv", files.schedule, "write the schedule's table to this file");
+  add_plan_option("--timeline", files.timeline,
+                  "write the predicted step to this file, a picture (.svg) or a Chrome trace (.json)")
       ->check([](const std::string& file) {
         return file.ends_with(".svg") || file.ends_with(".json")
                    ? std::string()
                    : "--timeline is '" + file + "'; end it in .svg or .json";
       });
-  program.app()
-      .add_option("--cluster", files.cluster,
-                  "with --dry-run: plan for the cluster that this YAML file describes (configs/clusters)")
-      ->needs("--dry-run");
-  program.app()
-      .add_option("--compare", files.compare,
-                  "with --dry-run: print how the steps of a run with run.trace went (its folder), beside the "
-                  "prediction")
-      ->needs("--dry-run");
-  program.app()
-      .add_option("--profile", files.profile,
-                  "with --dry-run: measure what layers cost on this machine and write it to this file, for "
-                  "pipeline.costs")
-      ->needs("--dry-run")
+  add_plan_option("--cluster", files.cluster,
+                  "plan for the cluster that this YAML file describes (configs/clusters)");
+  add_plan_option("--compare", files.compare,
+                  "print how the steps of a run with run.trace went (its folder), beside the prediction");
+  add_plan_option("--profile", files.profile,
+                  "measure what layers cost on this machine and write it to this file, for pipeline.costs")
       ->excludes("--cluster");
   return program.run(argc, argv, [&files](Job& job) { train(job, files); });
 }

@@ -29,6 +29,7 @@ class Plan {
     if (cluster_.has_value()) {
       check_cluster();
     }
+    shapes_ = trainer::read_shapes(options_);
     parts_ = trainer::cut_models(options_);
     schedule_ = trainer::schedule_of(options_, parts_);
     simulation_ = trainer::simulate(schedule_, costs(), reduction_seconds());
@@ -65,7 +66,7 @@ class Plan {
   void compare(const std::filesystem::path& run) const {
     const auto measured = trainer::read_measured_step(run, schedule_);
     const auto played = trainer::simulate(schedule_, measured.costs, measured.finish);
-    const auto line = [&](const char* name, double seconds, double bubble,
+    const auto line = [&](const std::string& name, double seconds, double bubble,
                           const std::vector<double>& busy) {
       fmt::print("{:<34} {:>9.4f} s {:>6.1f} %  ", name, seconds, 100 * bubble);
       for (const double time : busy) {
@@ -74,7 +75,7 @@ class Plan {
       fmt::print("\n");
     };
     fmt::print("{:<34} {:>11} {:>8}   idle by rank\n", "", "step", "idle");
-    line(fmt::format("run, median of {} steps", measured.steps).c_str(), measured.seconds,
+    line(fmt::format("run, median of {} steps", measured.steps), measured.seconds,
          measured.bubble(), measured.busy);
     line("simulated from its passes", played.step_time, played.bubble(), played.busy);
     if (knows_seconds()) {
@@ -122,16 +123,13 @@ class Plan {
                              : fmt::format("{}, chunk {}", part.stage % pipeline.stages,
                                            part.stage / pipeline.stages);
     fmt::print("  stage {}: {}; {:.1f} MB frozen, {:.2f} GFLOP a sample{}\n", name, part.describe(),
-               static_cast<double>(part.parameters) * bytes_a_parameter() / 1e6, part.work / 1e9,
+               static_cast<double>(part.parameters * shapes_.element_bytes) / 1e6, part.work / 1e9,
                knows_seconds() ? fmt::format("; a microbatch {:.4g} ms forward, {:.4g} ms backward",
                                              1e3 * scale() * samples * part.cost.forward,
                                              1e3 * scale() * samples * part.cost.backward)
                                : "");
   }
 
-  [[nodiscard]] double bytes_a_parameter() const {
-    return options_.models.precision == "float32" ? 4 : 2;
-  }
   // What a counted second is on the cluster.
   [[nodiscard]] double scale() const {
     return cluster_.has_value() && !options_.pipeline.measured.has_value()
@@ -143,13 +141,12 @@ class Plan {
     double bytes = 0;
     for (auto stage = rank; stage < parts_.size(); stage += schedule_.ranks.size()) {
       bytes += trainer::memory_of(parts_[stage].parameters, parts_[stage].learned, 0, 0,
-                                  static_cast<std::int64_t>(bytes_a_parameter()));
+                                  shapes_.element_bytes);
     }
     return bytes;
   }
 
   [[nodiscard]] std::vector<trainer::StageCost> costs() const {
-    const auto shapes = trainer::read_shapes(options_);
     const auto samples = static_cast<double>(options_.batch.micro_size);
     std::vector<trainer::StageCost> costs;
     for (const auto& part : parts_) {
@@ -159,7 +156,7 @@ class Plan {
         const std::int64_t from = stage % ranks;
         const std::int64_t to = (stage + 1) % ranks;
         return cluster_.has_value() && from != to
-                   ? cluster_->message_seconds(samples * trainer::boundary_bytes(shapes, sender),
+                   ? cluster_->message_seconds(samples * trainer::boundary_bytes(shapes_, sender),
                                                cluster_->on_one_node(from, to))
                    : 0;
       };
@@ -189,6 +186,7 @@ class Plan {
 
   trainer::TrainingOptions options_;
   std::optional<Cluster> cluster_;
+  trainer::ModelShapes shapes_;
   std::vector<trainer::StagePart> parts_;
   trainer::Schedule schedule_;
   trainer::Simulation simulation_;

@@ -109,10 +109,13 @@ class YamlReader {
     }
   }
 
-  // Where the value of `path` stands, for messages.
-  [[nodiscard]] std::string place_of(const std::string& path) const {
-    const auto found = places_.find(path);
-    return found == places_.end() ? file_ : found->second;
+  // Of a value that was read: throws, naming its place, when it is not `range`.
+  void require(const std::string& path, bool holds, const std::string& range) const {
+    if (!holds) {
+      const auto found = places_.find(path);
+      throw runtime::ConfigError("{}: '{}' must be {}",
+                                 found == places_.end() ? file_ : found->second, path, range);
+    }
   }
 
  private:

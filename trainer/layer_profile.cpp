@@ -12,6 +12,7 @@
 #include "models/log_mel.h"
 #include "models/torch_util.h"
 #include "runtime/core/host_name.h"
+#include "trainer/median.h"
 #include "trainer/trial.h"
 
 namespace desta::trainer {
@@ -40,12 +41,6 @@ class ProfileSource final : public models::TensorSource {
   at::ScalarType precision_;
   at::Device device_;
 };
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 class Profiler {
  public:
@@ -191,7 +186,9 @@ class Profiler {
       }
     }
     const auto samples = static_cast<double>(samples_);
-    return {median(forward) / samples, learns ? median(backward) / samples : 0, kept / samples};
+    // malloc does not know a GPU's memory.
+    return {median(forward) / samples, learns ? median(backward) / samples : 0,
+            options_.device().is_cuda() ? 0 : kept / samples};
   }
 
   const ModelShapes& shapes_;
@@ -200,30 +197,6 @@ class Profiler {
   ProfileSource source_;
   at::Generator random_;
 };
-
-// malloc does not know a GPU's memory.
-void count_kept_bytes(ModelShapes shapes, LayerCosts& costs) {
-  shapes.costs.reset();
-  for (const Unit& unit : list_units(shapes)) {
-    switch (unit.kind) {
-      case UnitKind::kEncoderFront:
-        break;
-      case UnitKind::kEncoderLayer:
-        (unit.learns ? costs.trained_encoder_layer : costs.encoder_layer).kept_bytes =
-            unit.cost.kept_bytes;
-        break;
-      case UnitKind::kAdapter:
-        costs.adapter.kept_bytes = unit.cost.kept_bytes;
-        break;
-      case UnitKind::kLlamaLayer:
-        costs.llm_layer.kept_bytes = unit.cost.kept_bytes;
-        break;
-      case UnitKind::kHead:
-        costs.head.kept_bytes = unit.cost.kept_bytes;
-        break;
-    }
-  }
-}
 
 }  // namespace
 
@@ -249,9 +222,6 @@ LayerCosts measure_layer_costs(const ModelShapes& shapes, std::int64_t samples,
   costs.adapter = profiler.adapter();
   costs.llm_layer = profiler.llm_layer();
   costs.head = profiler.head();
-  if (device.is_cuda()) {
-    count_kept_bytes(shapes, costs);
-  }
   return costs;
 }
 

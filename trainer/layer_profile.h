@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "trainer/partition.h"
 
@@ -14,7 +13,8 @@ namespace desta::trainer {
 // Runs one unit of each kind with random weights over microbatches of `samples`: one pass to warm up,
 // then passes for a tenth of a second, five at least, of which the median counts. Memory for one layer
 // of the LLM and for its input must be there; the head's cost is that of 16,384 words of its vocabulary,
-// scaled. Bytes kept are measured on the CPU, and counted (list_units) on a GPU.
+// scaled. Bytes kept are measured on the CPU alone; list_units takes no fewer
+// than it counts.
 [[nodiscard]] LayerCosts measure_layer_costs(const ModelShapes& shapes, std::int64_t samples,
                                              at::ScalarType precision, at::Device device);
 

@@ -12,6 +12,7 @@
 
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
+#include "trainer/median.h"
 
 namespace desta::trainer {
 namespace {
@@ -21,15 +22,6 @@ struct Span {
   double begin = 0;  // seconds
   double end = 0;
 };
-
-double median(std::vector<double> values) {
-  if (values.empty()) {
-    return 0;
-  }
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 struct RankSpans {
   std::vector<Span> actions;  // of the tables, in order of their beginning
