@@ -6,7 +6,7 @@ namespace desta::actors {
 
 StageActor::StageActor(std::int64_t replica, std::int64_t stage) {
   auto& system = runtime::current_system();
-  engine_.emplace(system.resource<trainer::TrainingOptions>(),
+  engine_.emplace(system.resource<trainer::TrialSet>(),
                   trainer::RankPlace{replica, stage}, system.resource<trainer::Links>());
 }
 

@@ -12,14 +12,21 @@ namespace desta::actors {
 
 class StageActor {
  public:
-  // Loads the shard of this stage. Options and links are this process's resources.
+  // Loads the shard of this stage. Trials and links are this process's resources.
   StageActor(std::int64_t replica, std::int64_t stage);
 
+  // As trainer::ReplicaEngine's.
   trainer::StageInfo info() { return engine_->info(); }
-  trainer::StageReport train_step(std::int64_t step) { return engine_->train_step(step); }
-  trainer::StageReport validate() { return engine_->validate(); }
-  std::vector<trainer::SaveOutcome> save(bool wait) { return engine_->save(wait); }
-  std::vector<trainer::SaveOutcome> finish_saving() { return engine_->finish_saving(); }
+  trainer::StageReport train_step(const std::vector<std::int64_t>& steps) {
+    return engine_->train_step(steps);
+  }
+  trainer::StageReport validate(std::int64_t trial) { return engine_->validate(trial); }
+  std::vector<trainer::SaveOutcome> save(std::int64_t trial, bool wait) {
+    return engine_->save(trial, wait);
+  }
+  std::vector<trainer::SaveOutcome> finish_saving(std::int64_t trial) {
+    return engine_->finish_saving(trial);
+  }
   trainer::FrozenReport verify_frozen() { return engine_->verify_frozen(); }
   trainer::ReplicaTraffic replica_traffic() { return engine_->replica_traffic(); }
   void write_trace(const std::string& path) { engine_->write_trace(path); }

@@ -7,6 +7,22 @@
 #include "runtime/actor/actor_system.h"
 
 namespace desta::actors {
+namespace {
+
+// What another stage has to say of the same trial's step.
+void add(trainer::TrialReport& total, const trainer::TrialReport& part) {
+  total.loss += part.loss;
+  total.tokens += part.tokens;
+  total.right_tokens += part.right_tokens;
+  if (part.gradient_norm != 0) {  // every stage that has stepped knows the whole norm, NaN or not
+    total.gradient_norm = part.gradient_norm;
+  }
+  total.learning_rate = std::max(total.learning_rate, part.learning_rate);
+  total.skipped = total.skipped || part.skipped;
+  total.saves.insert(total.saves.end(), part.saves.begin(), part.saves.end());
+}
+
+}  // namespace
 
 TrainerActor::TrainerActor(std::int64_t replica, std::int64_t stages) {
   for (std::int64_t stage = 0; stage < stages; ++stage) {
@@ -23,16 +39,11 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
   }
   ReplicaReport report;
   for (const auto& part : runtime::get_all(futures)) {
-    report.total.loss += part.loss;
-    report.total.tokens += part.tokens;
-    report.total.right_tokens += part.right_tokens;
-    if (part.gradient_norm != 0) {  // every stage that has stepped knows the whole norm, NaN or not
-      report.total.gradient_norm = part.gradient_norm;
+    report.total.trials.resize(part.trials.size());
+    for (std::size_t i = 0; i < part.trials.size(); ++i) {
+      add(report.total.trials[i], part.trials[i]);
     }
-    report.total.learning_rate = std::max(report.total.learning_rate, part.learning_rate);
     report.total.stop_is_due = report.total.stop_is_due || part.stop_is_due;
-    report.total.saves.insert(report.total.saves.end(), part.saves.begin(), part.saves.end());
-    report.total.skipped = report.total.skipped || part.skipped;
     report.total.seconds = std::max(report.total.seconds, part.seconds);
     report.total.exposed_seconds = std::max(report.total.exposed_seconds, part.exposed_seconds);
     report.busy.push_back(part.busy_seconds / std::max(part.seconds, 1e-9));
@@ -40,11 +51,13 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
   return report;
 }
 
-ReplicaReport TrainerActor::train_step(std::int64_t step) {
-  return ask_stages<&StageActor::train_step>(step);
+ReplicaReport TrainerActor::train_step(const std::vector<std::int64_t>& steps) {
+  return ask_stages<&StageActor::train_step>(steps);
 }
 
-ReplicaReport TrainerActor::validate() { return ask_stages<&StageActor::validate>(); }
+ReplicaReport TrainerActor::validate(std::int64_t trial) {
+  return ask_stages<&StageActor::validate>(trial);
+}
 
 void register_trainer_actor() {
   runtime::actor_type<TrainerActor>("Trainer")

@@ -13,7 +13,7 @@ namespace desta::actors {
 
 // One step of one replica.
 struct ReplicaReport {
-  trainer::StageReport total;     // loss and gradient of the replica; seconds of the slowest stage
+  trainer::StageReport total;     // losses and gradients of the replica; seconds of the slowest stage
   std::vector<double> busy;       // share of the step in which each stage worked
   template <class Archive>
   void serialize(Archive& archive) {
@@ -26,8 +26,9 @@ class TrainerActor {
   // Finds its stages by name: "stage/<replica>/<stage>".
   TrainerActor(std::int64_t replica, std::int64_t stages);
 
-  ReplicaReport train_step(std::int64_t step);
-  ReplicaReport validate();
+  // As trainer::ReplicaEngine's.
+  ReplicaReport train_step(const std::vector<std::int64_t>& steps);
+  ReplicaReport validate(std::int64_t trial);
 
  private:
   template <auto kMethod, typename... Args>

@@ -23,7 +23,7 @@
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
 #include "trainer/batch_loader.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 
 namespace {
 

@@ -18,6 +18,7 @@ struct RowSelection {
   std::string generator;
   std::uint64_t seed = 0;
   std::string decoding;
+  friend bool operator==(const RowSelection&, const RowSelection&) = default;
 };
 
 // Indices of the rows whose id is the key of what the selection asks for, in the order of their ids:

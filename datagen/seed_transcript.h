@@ -21,6 +21,7 @@ struct SeedOptions {
       "gender",         "accent",      "age",           "emotion", "pitch",   "volume",
       "speaking_speed", "noise_level", "reverberation", "intent",  "duration"};
   bool show_source = false;  // " [annotated]" or " [measured]" after each value
+  friend bool operator==(const SeedOptions&, const SeedOptions&) = default;
 };
 
 // Seconds are rounded to the nearest whole, and are at least 1. The reverberation is printed in

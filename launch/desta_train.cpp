@@ -13,12 +13,15 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/log.h"
 #include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 
 namespace {
 
 using desta::launch::Job;
 using desta::runtime::Communicator;
+using desta::launch::JobConfig;
 using desta::trainer::TrainingOptions;
+using desta::trainer::TrialSet;
 
 struct Worlds {
   std::unique_ptr<Communicator> host;  // activations and, without GPUs, the adapter's gradient
@@ -49,52 +52,76 @@ Worlds make_worlds(const Job& job) {
   return worlds;
 }
 
+// All configurations of the job, which cost and are cut alike.
+std::vector<JobConfig> all_configs(const Job& job) {
+  std::vector<JobConfig> configs = {job.config};
+  configs.insert(configs.end(), job.others.begin(), job.others.end());
+  for (JobConfig& config : configs) {
+    config.training.pipeline.measured = job.config.training.pipeline.measured;
+  }
+  return configs;
+}
+
+TrialSet trials_of(const std::vector<JobConfig>& configs) {
+  std::vector<TrainingOptions> trials;
+  for (const JobConfig& config : configs) {
+    trials.push_back(config.training);
+    if (config.data.select == "matching") {
+      trials.back().selection = desta::launch::row_selection(config);
+    }
+  }
+  return TrialSet(std::move(trials));
+}
+
 void train(Job& job, const desta::launch::PlanFiles& files) {
   const TrainingOptions& options = job.config.training;
   // A plan may be made anywhere, for the ranks that the configuration asks for.
   const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
-  desta::trainer::check_layout(options, job.dry_run ? planned : job.mpi.size(),
-                               job.environment.ranks_option());
+  for (const JobConfig& config : all_configs(job)) {
+    desta::trainer::check_layout(config.training, job.dry_run ? planned : job.mpi.size(),
+                                 job.environment.ranks_option());
+  }
   if (!files.cluster.empty() && options.pipeline.costs == "measured") {
     throw desta::runtime::ConfigError(
         "--cluster plans for another machine than this: set pipeline.costs to counted, or to a file that "
         "--profile has written there");
   }
   desta::launch::settle_layer_costs(job, files.profile);
+  const std::vector<JobConfig> configs = all_configs(job);
+  TrialSet trials = trials_of(configs);
   // What does not train is refused before anything is loaded.
   if (files.cluster.empty()) {
-    (void)desta::trainer::schedule_of(options, desta::trainer::cut_models(options));
+    (void)desta::trainer::schedule_of(trials, desta::trainer::cut_models(trials));
   }
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
-      desta::launch::print_training_plan(options, files);
+      desta::launch::print_training_plan(trials, files);
     }
     return;
   }
   if (job.mpi.rank() == 0) {
-    desta::runtime::log().info("run folder {}", options.folder);  // read by launch/supervise.sh
+    for (const TrainingOptions& trial : trials) {
+      desta::runtime::log().info("run folder {}", trial.folder);  // read by launch/supervise.sh
+    }
   }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
   const Worlds worlds = make_worlds(job);
-  desta::trainer::Links links =
-      desta::trainer::make_links(*worlds.host, options, worlds.gpu.get());
-  TrainingOptions shared = options;
-  if (job.config.data.select == "matching") {
-    shared.selection = desta::launch::row_selection(job.config);
-  }
+  desta::trainer::Links links = desta::trainer::make_links(*worlds.host, trials, worlds.gpu.get());
   desta::launch::run_actors(
       job,
       [&](desta::runtime::ActorSystem& system) {
-        system.provide<TrainingOptions>(shared);
+        system.provide<TrialSet>(trials);
         system.provide<desta::trainer::Links>(links);
       },
       [&](desta::runtime::ActorSystem& system) {
-        desta::actors::Coordinator coordinator(system, shared);
-        // The run folder is ours now.
-        desta::runtime::write_file_atomically(
-            std::filesystem::path(options.folder) / "config.yaml",
-            desta::launch::to_yaml(job.config));
+        desta::actors::Coordinator coordinator(system, trials);
+        // The run folders are ours now.
+        for (const JobConfig& config : configs) {
+          desta::runtime::write_file_atomically(
+              std::filesystem::path(config.training.folder) / "config.yaml",
+              desta::launch::to_yaml(config));
+        }
         job.preempted = !coordinator.run();
       });
 }
@@ -105,7 +132,9 @@ int main(int argc, char** argv) {
   desta::launch::Program program(
       "desta-train", "trains the adapter between a frozen Whisper and a frozen Llama. Start it with\n"
                      "mpirun -n (pipeline.stages x data_parallel.replicas) desta-train CONFIG; the same "
-                     "command\nresumes a run that was stopped.");
+                     "command\nresumes a run that was stopped. Several configurations are trained at once, on "
+                     "one copy of\nthe models, each into its own run.folder.");
+  program.accept_several();
   desta::launch::PlanFiles files;
   const auto add_plan_option = [&](const std::string& name, std::string& file,
                                    const std::string& what) {

@@ -12,7 +12,7 @@
 #include "runtime/core/log.h"
 #include "trainer/batch_loader.h"
 #include "trainer/layer_profile.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 
 namespace desta::launch {
 namespace fs = std::filesystem;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -117,12 +118,18 @@ int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int cod
 
 Program::Program(std::string name, std::string what) : app_(name + ": " + what, name) {
   app_.set_version_flag("--version", DESTA_VERSION);
-  app_.add_option("config", config_path_, "configuration file (YAML)")->required();
+  config_option_ =
+      app_.add_option("config", config_paths_, "configuration file (YAML)")->required()->expected(1);
   app_.add_option("--set", overrides_, "key.path=value: overrides one setting; repeatable")
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
   app_.add_flag("--dry-run", dry_run_, "print the plan and touch nothing");
+}
+
+void Program::accept_several() {
+  config_option_->expected(1, std::numeric_limits<int>::max())
+      ->description("configuration files (YAML), one for each trial");
 }
 
 void Program::serve_joined(std::function<void()> register_types, Provide provide) {
@@ -148,13 +155,17 @@ int Program::run(int argc, char** argv, const std::function<void(Job&)>& body) {
   models::keep_freed_memory();
   if (!join_.empty()) {
     register_types_();
-    return run_worker({join_, token_file_, config_path_, overrides_}, provide_);
+    return run_worker({join_, token_file_, config_paths_.front(), overrides_}, provide_);
   }
   runtime::MpiEnvironment mpi(&argc, &argv);
   runtime::init_logging(mpi.rank());
   try {
-    Job job{load_config(config_path_, overrides_), mpi, environment, dry_run_};
-    job.config.training.models.local_rank = mpi.local_rank();
+    std::vector<JobConfig> configs;
+    for (const auto& path : config_paths_) {
+      configs.push_back(load_config(path, overrides_));
+      configs.back().training.models.local_rank = mpi.local_rank();
+    }
+    Job job{configs.front(), {configs.begin() + 1, configs.end()}, mpi, environment, dry_run_};
     if (dry_run_) {
       body(job);
       return runtime::kExitOk;

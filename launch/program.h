@@ -18,6 +18,7 @@ namespace desta::launch {
 // What the body of a program gets.
 struct Job {
   JobConfig config;
+  std::vector<JobConfig> others;  // behind it, where the program takes several (Program::accept_several)
   runtime::MpiEnvironment& mpi;
   JobEnvironment environment;
   bool dry_run = false;
@@ -33,6 +34,9 @@ class Program {
   // For further options.
   [[nodiscard]] CLI::App& app() { return app_; }
 
+  // More than one configuration may be given; --set holds for all. Settings of the whole job are the first one's.
+  void accept_several();
+
   // With --join ADDRESS the program is a worker of a running job instead (launch/actor_job.h):
   // `register_types` makes its actors' types known, the same ones as in the job, and `provide` hands
   // this process's resources to the system.
@@ -46,7 +50,8 @@ class Program {
 
  private:
   CLI::App app_;
-  std::string config_path_;
+  std::vector<std::string> config_paths_;
+  CLI::Option* config_option_;
   std::vector<std::string> overrides_;
   bool dry_run_ = false;
   std::function<void()> register_types_;

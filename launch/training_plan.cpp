@@ -11,7 +11,7 @@
 #include "runtime/core/error.h"
 #include "trainer/measured_step.h"
 #include "trainer/partition.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 #include "trainer/schedule_table.h"
 #include "trainer/simulator.h"
 #include "trainer/timeline.h"
@@ -24,14 +24,13 @@ constexpr double kGiB = 1U << 30;
 // A step of one pipeline, on a cluster or with links that take no time.
 class Plan {
  public:
-  Plan(trainer::TrainingOptions options, std::optional<Cluster> cluster)
-      : options_(std::move(options)), cluster_(std::move(cluster)) {
-    if (cluster_.has_value()) {
-      check_cluster();
-    }
+  Plan(const trainer::TrialSet& trials, std::optional<Cluster> cluster)
+      : cluster_(std::move(cluster)),
+        trials_(cluster_.has_value() ? on_cluster(trials, *cluster_) : trials),
+        options_(trials_.common()) {
     shapes_ = trainer::read_shapes(options_);
-    parts_ = trainer::cut_models(options_);
-    schedule_ = trainer::schedule_of(options_, parts_);
+    parts_ = trainer::cut_models(trials_);
+    schedule_ = trainer::schedule_of(trials_, parts_);
     simulation_ = trainer::simulate(schedule_, costs(), reduction_seconds());
   }
 
@@ -45,10 +44,13 @@ class Plan {
     for (const auto& part : parts_) {
       print(part);
     }
-    const std::int64_t microbatches =
-        options_.batch.global_size / options_.batch.micro_size / options_.replicas;
-    fmt::print("schedule {} with {} microbatches: bubble {:.1f}% (predicted from {})\n",
-               pipeline.schedule, microbatches, 100 * simulation_.bubble(),
+    std::int64_t microbatches = 0;
+    for (const auto& trial : trials_) {
+      microbatches += trial.own_microbatches();
+    }
+    fmt::print("schedule {} with {} microbatches{}: bubble {:.1f}% (predicted from {})\n",
+               pipeline.schedule, microbatches,
+               trials_.size() > 1 ? fmt::format(" of {} trials", trials_.size()) : "", 100 * simulation_.bubble(),
                pipeline.measured.has_value() ? "measured costs" : "operation counts");
     for (std::size_t rank = 0; rank < schedule_.ranks.size(); ++rank) {
       fmt::print("  stage {}: at most {} microbatches in flight; {:.2f} GiB, of which passes keep {:.2f}\n",
@@ -57,8 +59,12 @@ class Plan {
                  simulation_.peak_bytes[rank] / kGiB);
     }
     if (knows_seconds()) {
+      std::int64_t samples = 0;
+      for (const auto& trial : trials_) {
+        samples += trial.batch.global_size;
+      }
       fmt::print("a step takes {:.4g} s: {:.4g} samples/s\n", simulation_.step_time,
-                 static_cast<double>(options_.batch.global_size) / simulation_.step_time);
+                 static_cast<double>(samples) / simulation_.step_time);
     }
   }
 
@@ -104,15 +110,23 @@ class Plan {
     return cluster_.has_value() || options_.pipeline.measured.has_value();
   }
 
-  void check_cluster() {
-    if (ranks() > cluster_->ranks()) {
+  // The same trials within the cluster's memory. Throws ConfigError when it has too few ranks.
+  [[nodiscard]] static trainer::TrialSet on_cluster(const trainer::TrialSet& trials,
+                                                    const Cluster& cluster) {
+    const trainer::TrainingOptions& common = trials.common();
+    const std::int64_t ranks = common.pipeline.stages * common.replicas;
+    if (ranks > cluster.ranks()) {
       throw runtime::ConfigError("{} has {} ranks, but pipeline.stages {} x data_parallel.replicas {} = {}",
-                                 cluster_->name, cluster_->ranks(), options_.pipeline.stages,
-                                 options_.replicas, ranks());
+                                 cluster.name, cluster.ranks(), common.pipeline.stages, common.replicas,
+                                 ranks);
     }
-    if (options_.pipeline.memory_gib == 0) {
-      options_.pipeline.memory_gib = cluster_->memory_gib;
+    std::vector<trainer::TrainingOptions> options(trials.begin(), trials.end());
+    for (auto& trial : options) {
+      if (trial.pipeline.memory_gib == 0) {
+        trial.pipeline.memory_gib = cluster.memory_gib;
+      }
     }
+    return trainer::TrialSet(std::move(options));
   }
 
   void print(const trainer::StagePart& part) const {
@@ -160,7 +174,11 @@ class Plan {
                                                cluster_->on_one_node(from, to))
                    : 0;
       };
-      costs.push_back({.forward = scale() * samples * part.cost.forward,
+      // Stages in front of what learns run for each stream, the others for each trial.
+      const double passes = part.has_backward() ? 1
+                                                : static_cast<double>(trials_.size()) /
+                                                      static_cast<double>(trials_.streams());
+      costs.push_back({.forward = passes * scale() * samples * part.cost.forward,
                        .backward = scale() * samples * part.cost.backward,
                        .send_forward = part.head ? 0 : message(part.stage),
                        .send_backward = part.backward_before ? message(part.stage - 1) : 0,
@@ -184,8 +202,9 @@ class Plan {
     return rounds * cluster_->message_seconds(bytes / replicas, ranks() <= cluster_->ranks_per_node);
   }
 
-  trainer::TrainingOptions options_;
   std::optional<Cluster> cluster_;
+  trainer::TrialSet trials_;
+  const trainer::TrainingOptions& options_;  // in common
   trainer::ModelShapes shapes_;
   std::vector<trainer::StagePart> parts_;
   trainer::Schedule schedule_;
@@ -194,8 +213,8 @@ class Plan {
 
 }  // namespace
 
-void print_training_plan(const trainer::TrainingOptions& options, const PlanFiles& files) {
-  const Plan plan(options, files.cluster.empty() ? std::nullopt
+void print_training_plan(const trainer::TrialSet& trials, const PlanFiles& files) {
+  const Plan plan(trials, files.cluster.empty() ? std::nullopt
                                                  : std::optional(load_cluster(files.cluster)));
   plan.print();
   if (!files.compare.empty()) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "trainer/options.h"
+#include "trainer/trial_set.h"
 
 namespace desta::launch {
 
@@ -19,6 +19,6 @@ struct PlanFiles {
 // Prints the cut, what each rank holds and does, and the step as it is predicted: from costs that were
 // measured, or from operation counts and a cluster's speed. Throws ConfigError when the cluster has too few
 // ranks or too little memory.
-void print_training_plan(const trainer::TrainingOptions& options, const PlanFiles& files);
+void print_training_plan(const trainer::TrialSet& trials, const PlanFiles& files);
 
 }  // namespace desta::launch

@@ -21,13 +21,6 @@ constexpr std::int64_t kFirstTag = 16;
 // More than models have units to cut.
 constexpr std::int64_t kMostStages = 1024;
 
-// A message is known by its stage, direction and microbatch: a table may receive in another order than it
-// sends. The prompts' beginning has the number -1.
-int tag_of(std::int64_t from, int direction, std::int64_t microbatch) {
-  return static_cast<int>(kFirstTag + 2 * ((microbatch + 1) * kMostStages + from) +
-                          (direction > 0 ? 0 : 1));
-}
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -43,14 +36,11 @@ struct TensorHeader {
 
 }  // namespace
 
-Executor::Executor(std::vector<Stage>& stages, Trial* trial, Links& links,
-                   const BatchLoader& training, const BatchLoader* validation,
+Executor::Executor(std::vector<Stage>& stages, std::vector<TrialWork> trials, Links& links,
                    runtime::Trace& trace, at::Device device, bool fills)
     : stages_(stages),
-      trial_(trial),
+      trials_(std::move(trials)),
       links_(links),
-      training_(training),
-      validation_(validation),
       trace_(trace),
       device_(device),
       fills_(fills) {}
@@ -59,11 +49,19 @@ Stage& Executor::stage_at(std::int64_t number) {
   return stages_[static_cast<std::size_t>(number / links_.pipeline->size())];
 }
 
-void Executor::send(const Activations& tensors, std::int64_t from, int direction,
-                    std::int64_t microbatch) {
+// A message is known by its stage, direction, trial and microbatch: a table may receive in another order
+// than it sends. The prompts' beginning has the number -1.
+int Executor::tag_of(const Pass& from, int direction) const {
+  const std::int64_t number =
+      (from.microbatch + 1) * static_cast<std::int64_t>(trials_.size()) + from.trial;
+  return static_cast<int>(kFirstTag + 2 * (number * kMostStages + from.stage) +
+                          (direction > 0 ? 0 : 1));
+}
+
+void Executor::send(const Activations& tensors, const Pass& from, int direction) {
   const int ranks = links_.pipeline->size();
-  const int peer = static_cast<int>((from + direction + ranks) % ranks);
-  const int tag = tag_of(from, direction, microbatch);
+  const int peer = static_cast<int>((from.stage + direction + ranks) % ranks);
+  const int tag = tag_of(from, direction);
   if (peer == links_.pipeline->rank()) {
     own_messages_[tag] = tensors;
     return;
@@ -82,9 +80,9 @@ void Executor::send(const Activations& tensors, std::int64_t from, int direction
   std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
 }
 
-Activations Executor::receive(std::int64_t from, int direction, std::int64_t microbatch) {
-  const int peer = static_cast<int>(from % links_.pipeline->size());
-  const int tag = tag_of(from, direction, microbatch);
+Activations Executor::receive(const Pass& from, int direction) {
+  const int peer = static_cast<int>(from.stage % links_.pipeline->size());
+  const int tag = tag_of(from, direction);
   if (peer == links_.pipeline->rank()) {
     return std::move(own_messages_.extract(tag).mapped());
   }
@@ -107,10 +105,11 @@ void Executor::share_prefix() {
     if (!part.has_llama()) {
       continue;
     }
-    const Tensor received = part.adapter ? Tensor() : receive(part.stage - 1, 1, kPrefix).front();
-    const Tensor out = stage.take_prefix(received, training_);
+    const Tensor received =
+        part.adapter ? Tensor() : receive({part.stage - 1, 0, kPrefix}, 1).front();
+    const Tensor out = stage.take_prefix(received, *trials_.front().training);
     if (!part.head) {
-      send({out}, part.stage, 1, kPrefix);
+      send({out}, {part.stage, 0, kPrefix}, 1);
     }
   }
   finish_sends();
@@ -124,12 +123,30 @@ void Executor::finish_sends() {
   }
 }
 
+void Executor::look_ahead(const StepPlan& plan) {
+  for (const bool next : {false, true}) {
+    for (std::size_t m = 0, more = 1; more > 0; ++m) {
+      more = 0;
+      for (std::size_t trial = 0; trial < plan.trials.size(); ++trial) {
+        const auto& rows = next ? plan.trials[trial].next_rows : plan.trials[trial].rows;
+        if (m < rows.size()) {
+          ++more;
+          if (plan.trials[trial].stream == trial) {
+            coming_.emplace_back(trials_[trial].training, rows[m]);
+          }
+        }
+      }
+    }
+  }
+}
+
 bool Executor::fill() {
   Stage& front = stages_.front();
   const auto began = std::chrono::steady_clock::now();
   while (!coming_.empty()) {
     const runtime::Trace::Span span(trace_, "look ahead", "pipeline");
-    if (front.look_ahead(coming_.front(), training_)) {
+    const auto& [loader, rows] = coming_.front();
+    if (front.look_ahead(rows, *loader)) {
       std::erase_if(pending_, [](const Pending& pending) { return pending.work->done(); });
       filled_seconds_ += seconds_since(began);
       return true;
@@ -145,8 +162,7 @@ void Executor::wait(runtime::Work& work) {
   work.wait();
 }
 
-void Executor::reduce(StageReport& report) {
-  GradientReducer* reducer = trial_->reducer();
+void Executor::reduce(GradientReducer* reducer, StageReport& report) {
   if (reducer == nullptr) {
     return;
   }
@@ -197,11 +213,43 @@ double Executor::whole_norm(double own) {
   return norm;
 }
 
+Activations Executor::forward(const Pass& pass, const Activations& received, const StepPlan& plan,
+                              StageReport& report) {
+  const auto trial = static_cast<std::size_t>(pass.trial);
+  const TrialPlan& mine = plan.trials[trial];
+  const TrialWork& work = trials_[trial];
+  const std::vector<std::size_t>& rows = mine.rows[static_cast<std::size_t>(pass.microbatch)];
+  const BatchLoader& loader =
+      plan.learn || work.validation == nullptr ? *work.training : *work.validation;
+  if (pass.stage == 0) {
+    // Its turn has come: it is not looked ahead to any more.
+    const auto own = std::ranges::find(coming_, std::pair(&loader, rows));
+    if (own != coming_.end()) {
+      coming_.erase(own);
+    }
+  }
+  const auto trials = static_cast<std::int64_t>(trials_.size());
+  Stage& stage = stage_at(pass.stage);
+  Activations out = stage.forward(
+      {.key = pass.microbatch * trials + pass.trial,
+       .global_microbatch = mine.first_microbatch + pass.microbatch,
+       .rows = &rows,
+       .learn = plan.learn,
+       .heard_key = pass.microbatch * trials + static_cast<std::int64_t>(mine.stream),
+       .heard_by = mine.heard_by},
+      received, work.trial, loader, mine.loss_scale);
+  const Stage::Loss loss = stage.take_loss();
+  TrialReport& told = report.trials[trial];
+  told.loss += loss.scaled_sum;
+  told.tokens += loss.tokens;
+  told.right_tokens += loss.right;
+  return out;
+}
+
 StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   const auto start = std::chrono::steady_clock::now();
-  const BatchLoader& loader = plan.learn || validation_ == nullptr ? training_ : *validation_;
   StageReport report;
-  using Pass = std::pair<std::int64_t, std::int64_t>;  // stage, microbatch
+  report.trials.resize(trials_.size());
   std::map<Pass, Activations> inputs;
   std::map<Pass, Activations> outputs;
   std::map<Pass, Activations> gradients;        // from behind
@@ -209,66 +257,60 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   filled_seconds_ = 0;
   coming_.clear();
   if (fills_ && plan.learn && stages_.front().part().encoder_front) {
-    coming_.insert(coming_.end(), plan.rows.begin(), plan.rows.end());
-    coming_.insert(coming_.end(), plan.next_rows.begin(), plan.next_rows.end());
+    look_ahead(plan);
   }
-  const Action* last_backward = nullptr;
+  std::map<std::int64_t, const Action*> last_backward;  // of a trial
   for (const auto& action : table) {
-    last_backward = action.op == Op::kBackward ? &action : last_backward;
+    if (action.op == Op::kBackward) {
+      last_backward[action.trial] = &action;
+    }
   }
   for (const auto& action : table) {
-    const auto m = action.microbatch;
-    const Pass pass{action.stage, m};
+    const Pass pass{action.stage, action.trial, action.microbatch};
+    Trial* trial = trials_[static_cast<std::size_t>(action.trial)].trial;
     const auto began = std::chrono::steady_clock::now();
     const runtime::Trace::Span span(trace_, std::string(name_of(action.op)), "pipeline");
     switch (action.op) {
       case Op::kReceiveForward:
-        inputs[pass] = receive(action.stage - 1, 1, m);
+        inputs[pass] = receive({pass.stage - 1, pass.trial, pass.microbatch}, 1);
         break;
       case Op::kForward:
-        if (action.stage == 0) {
-          // Its turn has come: it is not looked ahead to any more.
-          const auto own = std::ranges::find(coming_, plan.rows[static_cast<std::size_t>(m)]);
-          if (own != coming_.end()) {
-            coming_.erase(own);
-          }
-        }
-        outputs[pass] = stage_at(action.stage)
-                            .forward({.key = m,
-                                      .global_microbatch = plan.first_microbatch + m,
-                                      .rows = &plan.rows[static_cast<std::size_t>(m)],
-                                      .learn = plan.learn},
-                                     inputs[pass], trial_, loader, plan.loss_scale);
+        outputs[pass] = forward(pass, inputs[pass], plan, report);
         inputs.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendForward:
-        send(outputs[pass], action.stage, 1, m);
+        send(outputs[pass], pass, 1);
         outputs.erase(pass);
         break;
       case Op::kReceiveBackward:
-        gradients[pass] = receive(action.stage + 1, -1, m);
+        gradients[pass] = receive({pass.stage + 1, pass.trial, pass.microbatch}, -1);
         break;
       case Op::kBackward:
-        if (trial_ != nullptr && trial_->reducer() != nullptr && &action == last_backward) {
-          trial_->reducer()->expect_last_backward();
+        if (trial != nullptr && trial->reducer() != nullptr &&
+            &action == last_backward.at(action.trial)) {
+          trial->reducer()->expect_last_backward();
         }
-        input_gradients[pass] = stage_at(action.stage).backward(m, gradients[pass]);
+        input_gradients[pass] =
+            stage_at(pass.stage)
+                .backward(pass.microbatch * static_cast<std::int64_t>(trials_.size()) + pass.trial,
+                          gradients[pass]);
         gradients.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendBackward:
-        send(input_gradients[pass], action.stage, -1, m);
+        send(input_gradients[pass], pass, -1);
         input_gradients.erase(pass);
         break;
       case Op::kReduce:
-        reduce(report);
+        reduce(trial->reducer(), report);
         break;
       case Op::kStep: {
-        const auto step = trial_->finish_step(whole_norm(trial_->gradient_norm()));
-        report.gradient_norm = step.gradient_norm;
-        report.learning_rate = step.learning_rate;
-        report.skipped = step.skipped;
+        const auto step = trial->finish_step(whole_norm(trial->gradient_norm()));
+        TrialReport& told = report.trials[static_cast<std::size_t>(action.trial)];
+        told.gradient_norm = step.gradient_norm;
+        told.learning_rate = step.learning_rate;
+        told.skipped = step.skipped;
         report.busy_seconds += seconds_since(began);
         break;
       }
@@ -277,12 +319,6 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   finish_sends();
   end_step(plan);
   report.busy_seconds += filled_seconds_;
-  for (Stage& stage : stages_) {
-    const auto loss = stage.take_loss();
-    report.loss += loss.scaled_sum;
-    report.tokens += loss.tokens;
-    report.right_tokens += loss.right;
-  }
   report.seconds = seconds_since(start);
   return report;
 }

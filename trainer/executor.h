@@ -1,11 +1,12 @@
 // Executes a rank's table: receives, runs, sends, reduces and steps as the table says, over
-// communicators that tensors cross directly.
+// communicators that tensors cross directly. The table may be of several trials (trial_schedule.h).
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/collectives/communicator.h"
@@ -24,48 +25,72 @@ struct Links {
   std::vector<std::int64_t> learning;               // ranks of it on which the trial learns
 };
 
-// What one rank of a pipeline has to say of one step.
-struct StageReport {
+// What one rank of a pipeline has to say of one step of one trial.
+struct TrialReport {
   double loss = 0;              // this replica's share of the mean token loss; last stage only
   std::int64_t tokens = 0;      // response tokens behind it
   std::int64_t right_tokens = 0;
   double gradient_norm = 0;     // where something learns
   double learning_rate = 0;
   bool skipped = false;
-  bool stop_is_due = false;     // this process was asked to stop (runtime/core/stop_request.h)
   std::vector<SaveOutcome> saves;  // checkpoints that were finished since the last report
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, saves);
+  }
+};
+
+// And of the step as a whole.
+struct StageReport {
+  std::vector<TrialReport> trials;  // of the job, in its order
+  bool stop_is_due = false;     // this process was asked to stop (runtime/core/stop_request.h)
   double busy_seconds = 0;      // in forward and backward passes and the optimiser
   double seconds = 0;
   double exposed_seconds = 0;   // of waiting for the other replicas' gradients with nothing to do
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, stop_is_due, saves,
-            busy_seconds, seconds, exposed_seconds);
+    archive(trials, stop_is_due, busy_seconds, seconds, exposed_seconds);
   }
 };
 
-// Rows of the replica's microbatches and where they stand in the global batch.
-struct StepPlan {
-  std::vector<std::vector<std::size_t>> rows;
+// What a trial of the job is on this rank. `trial` is null where nothing learns; `validation` where there
+// are no such rows.
+struct TrialWork {
+  Trial* trial = nullptr;
+  const BatchLoader* training = nullptr;
+  const BatchLoader* validation = nullptr;
+};
+
+// Rows of a trial's microbatches on this replica and where they stand in its global batch. No rows: it has
+// no part in the step.
+struct TrialPlan {
+  std::vector<std::vector<std::size_t>> rows = {};
   std::int64_t first_microbatch = 0;
   double loss_scale = 1;  // one over the response tokens of the global batch
-  bool learn = true;
-  bool updates = true;  // the learning ranks' tables end with the optimiser's step
   // Rows of the next step's microbatches. Empty: nothing to look ahead to.
   std::vector<std::vector<std::size_t>> next_rows = {};
+  // The first trial with the same rows in this step (TrialShare::stream), and how many have them.
+  std::size_t stream = 0;
+  std::int64_t heard_by = 1;
+};
+
+struct StepPlan {
+  std::vector<TrialPlan> trials = {};  // of the job, in its order
+  bool learn = true;
+  bool updates = true;  // the learning ranks' tables have the optimiser's steps
 };
 
 class Executor {
  public:
-  // `stages`: this rank's, in order. `trial` is null where nothing learns. All must outlive the executor.
+  // `stages`: this rank's, in order. `trials`: of the job. All that they point to must outlive the executor.
   // `device`: where the stages compute; what crosses to another rank goes through host memory.
   // `fills`: the first rank, while it has nothing else to do (it waits for a message, for gradients to cross,
   // or for the others to end the step), runs the frozen encoder for microbatches whose turn has not come, of
   // this step and then of the next. It does so in slices (FrozenFront::advance), so that what it waits for
   // is taken up one slice late at most. Nothing else changes: no bit of the result does. What is ahead stays
   // in memory until its turn: hidden states and taps of the microbatches of two steps at most.
-  Executor(std::vector<Stage>& stages, Trial* trial, Links& links, const BatchLoader& training,
-           const BatchLoader* validation, runtime::Trace& trace, at::Device device, bool fills);
+  Executor(std::vector<Stage>& stages, std::vector<TrialWork> trials, Links& links,
+           runtime::Trace& trace, at::Device device, bool fills);
 
   // Takes the prompts' beginning through the LLM's stages, once, where it is shared. All ranks of the
   // pipeline, before the first run(). Throws as run() does.
@@ -75,31 +100,43 @@ class Executor {
   StageReport run(const RankTable& table, const StepPlan& plan);
 
  private:
+  // One pass's place in a step.
+  struct Pass {
+    std::int64_t stage = 0;
+    std::int64_t trial = 0;
+    std::int64_t microbatch = 0;
+    friend auto operator<=>(const Pass&, const Pass&) = default;
+  };
+
   [[nodiscard]] Stage& stage_at(std::int64_t number);
-  // From a stage to the one behind (direction 1) or before (-1); `from`: the stage that sends.
-  void send(const Activations& tensors, std::int64_t from, int direction, std::int64_t microbatch);
-  Activations receive(std::int64_t from, int direction, std::int64_t microbatch);
+  [[nodiscard]] int tag_of(const Pass& from, int direction) const;
+  // From a stage to the one behind (direction 1) or before (-1); `from`: the pass that sends.
+  void send(const Activations& tensors, const Pass& from, int direction);
+  Activations receive(const Pass& from, int direction);
+  Activations forward(const Pass& pass, const Activations& received, const StepPlan& plan,
+                      StageReport& report);
   void finish_sends();
+  // Lines up what can be filled with, in the order of its turns.
+  void look_ahead(const StepPlan& plan);
   // Does a slice of the coming microbatches' way through the frozen encoder. False: there is none.
   bool fill();
   // Waits, and meanwhile fills.
   void wait(runtime::Work& work);
   // Lets the gradients cross, and meanwhile fills.
-  void reduce(StageReport& report);
+  void reduce(GradientReducer* reducer, StageReport& report);
   // The learning ranks' first tells the first rank, which does not learn, that the step is over.
   void end_step(const StepPlan& plan);
-  // Of the gradients of all stages on which the trial learns; they exchange their own.
+  // Of the gradients of all stages on which a trial learns; they exchange their own.
   [[nodiscard]] double whole_norm(double own);
 
   std::vector<Stage>& stages_;
-  Trial* trial_;
+  std::vector<TrialWork> trials_;
   Links& links_;
-  const BatchLoader& training_;
-  const BatchLoader* validation_;
   runtime::Trace& trace_;
   at::Device device_;
   bool fills_;
-  std::deque<std::vector<std::size_t>> coming_;  // rows of the microbatches to fill with
+  // The microbatches to fill with: whose rows, and which.
+  std::deque<std::pair<const BatchLoader*, std::vector<std::size_t>>> coming_;
   double filled_seconds_ = 0;                    // of this step
   struct Pending {
     Tensor buffer;

@@ -1,16 +1,6 @@
 #include "trainer/frozen_front.h"
 
-#include <algorithm>
-
 namespace desta::trainer {
-namespace {
-
-// Layers of the part that do not learn.
-std::int64_t frozen_end(const StagePart& part, const ModelShapes& shapes) {
-  return std::clamp(shapes.trained_from(), part.encoder_begin, part.encoder_end);
-}
-
-}  // namespace
 
 FrozenFront::FrozenFront(const StagePart& part, const ModelShapes& shapes,
                          models::TensorSource& speech, const FeatureCache* features)

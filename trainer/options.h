@@ -95,6 +95,11 @@ struct TrainingOptions {
   std::string features = "";                   // what keeps what Whisper's frozen layers made: a folder, or
                                                // "memory", the host's; "": nothing does
   double features_gib = 0;                     // of it at most; 0: no limit, and half of the free memory
+
+  // Microbatches of a step on one replica.
+  [[nodiscard]] std::int64_t own_microbatches() const {
+    return batch.global_size / batch.micro_size / replicas;
+  }
 };
 
 }  // namespace desta::trainer

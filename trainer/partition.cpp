@@ -113,7 +113,11 @@ std::vector<Unit> list_units(const ModelShapes& shapes) {
       // Measured texts are as long as they usually are, but memory must be there for the longest.
       cost = {found.forward, found.backward, std::max(found.kept_bytes, cost.kept_bytes)};
     }
-    const std::int64_t learned = kind == UnitKind::kAdapter ? adapter_parameters(shapes.adapter)
+    if (kind == UnitKind::kEncoderFront || kind == UnitKind::kEncoderLayer) {
+      const double share = static_cast<double>(shapes.streams) / static_cast<double>(shapes.trials);
+      cost = {share * cost.forward, share * cost.backward, cost.kept_bytes};
+    }
+    const std::int64_t learned = kind == UnitKind::kAdapter ? shapes.trials * adapter_parameters(shapes.adapter)
                                  : kind == UnitKind::kEncoderLayer && learns ? parameters
                                                                              : 0;
     units.push_back(
@@ -318,6 +322,10 @@ double boundary_bytes(const ModelShapes& shapes, const StagePart& part) {
   });
   return static_cast<double>((1 + tapped) * shapes.whisper.max_source_positions *
                              shapes.whisper.d_model * shapes.element_bytes);
+}
+
+std::int64_t frozen_end(const StagePart& part, const ModelShapes& shapes) {
+  return std::clamp(shapes.trained_from(), part.encoder_begin, part.encoder_end);
 }
 
 std::int64_t adapter_stage(const std::vector<StagePart>& parts) {

@@ -42,6 +42,10 @@ struct ModelShapes {
   std::int64_t text_tokens = 200;  // tokens a sample besides the speech vectors, for the estimate
   std::int64_t element_bytes = 2;  // of a frozen weight, and of what is kept of activations
   std::optional<LayerCosts> costs; // measured; none: operations and bytes are counted
+  // Adapters that are trained at once, and how many of them have rows of their own: others hear what the
+  // encoder has made already. Their costs are those of an average one.
+  std::int64_t trials = 1;
+  std::int64_t streams = 1;
 
   // Encoder layers [0, read_layers()) are run; those from trained_from() on learn.
   [[nodiscard]] std::int64_t read_layers() const {
@@ -96,6 +100,9 @@ struct StagePart {
   // One line for people: "encoder front, encoder 0-3, adapter, llm 0-1".
   [[nodiscard]] std::string describe() const;
 };
+
+// Encoder layers [encoder_begin, frozen_end()) of a stage do not learn.
+[[nodiscard]] std::int64_t frozen_end(const StagePart& part, const ModelShapes& shapes);
 
 // The contiguous cut into `stages` runs, each within the limit, whose costliest is cheapest: that one
 // sets the pace of a pipeline. Throws ConfigError when there are more stages than units, and, naming

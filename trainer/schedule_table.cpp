@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <fstream>
@@ -54,13 +55,21 @@ std::array<std::string_view, 4> cells_of(std::string_view line) {
   return cells;
 }
 
+bool has_several_trials(const Schedule& schedule) {
+  return std::ranges::any_of(schedule.ranks, [](const RankTable& table) {
+    return std::ranges::any_of(table, [](const Action& action) { return action.trial > 0; });
+  });
+}
+
 }  // namespace
 
 std::string to_csv(const Schedule& schedule) {
-  std::string csv = fmt::format("{}\n", kColumns);
+  const bool several = has_several_trials(schedule);
+  std::string csv = fmt::format("{}{}\n", kColumns, several ? ",trial" : "");
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     for (const Action& action : schedule.ranks[rank]) {
-      csv += fmt::format("{},{},{},{}\n", rank, action.stage, name_of(action.op), action.microbatch);
+      csv += fmt::format("{},{},{},{}{}\n", rank, action.stage, name_of(action.op), action.microbatch,
+                         several ? fmt::format(",{}", action.trial) : "");
     }
   }
   return csv;
@@ -107,12 +116,14 @@ std::string to_text(const Schedule& schedule) {
       several = several || action.stage >= ranks;
     }
   }
+  const bool trials = has_several_trials(schedule);
   std::string text;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     text += fmt::format("rank {} |", rank);
     for (const Action& action : schedule.ranks[rank]) {
       if (action.op == Op::kForward || action.op == Op::kBackward) {
-        text += fmt::format(" {}{}", action.op == Op::kForward ? 'F' : 'B', action.microbatch);
+        text += fmt::format(" {}{}{}", action.op == Op::kForward ? 'F' : 'B',
+                            trials ? fmt::format("{}:", action.trial) : "", action.microbatch);
         text += several ? fmt::format(".{}", action.stage / ranks) : "";
       }
     }

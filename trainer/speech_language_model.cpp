@@ -5,7 +5,7 @@
 
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 
 namespace desta::trainer {
 namespace fs = std::filesystem;

@@ -2,8 +2,6 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-
 #include "runtime/core/error.h"
 
 namespace desta::trainer {
@@ -13,7 +11,7 @@ Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& sp
              const FeatureCache* features)
     : part_(part), taps_(shapes.adapter.taps) {
   models::MapSource own(learned);
-  const auto split = std::clamp(shapes.trained_from(), part_.encoder_begin, part_.encoder_end);
+  const auto split = frozen_end(part_, shapes);
   if (part_.encoder_front || part_.encoder_begin < split) {
     frozen_front_.emplace(part_, shapes, speech, features);
   }
@@ -30,6 +28,22 @@ Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& sp
 
 bool Stage::look_ahead(const std::vector<std::size_t>& rows, const BatchLoader& loader) {
   return part_.encoder_front && frozen_front_->advance(rows, loader);
+}
+
+Activations Stage::hear(const Input& input, const Activations& received,
+                        const BatchLoader& loader) {
+  const auto found = heard_.find(input.heard_key);
+  if (found != heard_.end()) {
+    if (--found->second.left > 0) {
+      return found->second.out;
+    }
+    return std::move(heard_.extract(found).mapped().out);
+  }
+  Activations out = part_.has_encoder() ? run_encoder(input, received, loader) : received;
+  if (part_.adapter && input.heard_by > 1) {
+    heard_[input.heard_key] = {out, input.heard_by - 1};
+  }
+  return out;
 }
 
 Activations Stage::run_encoder(const Input& input, const Activations& received,
@@ -79,8 +93,8 @@ Activations Stage::forward(const Input& input, const Activations& received, Tria
     }
     kept.inputs = current;
   }
-  if (part_.has_encoder()) {
-    current = run_encoder(input, current, loader);
+  if (part_.has_encoder() || part_.adapter) {
+    current = hear(input, current, loader);
   }
   if (part_.has_llama()) {
     const at::AutoGradMode gradients(input.learn);

@@ -33,10 +33,14 @@ class Stage {
   // Forward pass of one microbatch. `input`: from the stage before, empty on the first.
   // With `learn`, what backward() needs is kept under `key` until it is called.
   struct Input {
-    std::int64_t key = 0;                // names the microbatch within the step
+    std::int64_t key = 0;                // names trial and microbatch within the step
     std::int64_t global_microbatch = 0;  // its number over all replicas
     const std::vector<std::size_t>* rows = nullptr;
     bool learn = true;
+    // Where the adapter is: so many passes of the step have the same rows, known by the same number. The
+    // first hears them for all; the others get nothing from the stage before.
+    std::int64_t heard_key = 0;
+    std::int64_t heard_by = 1;
   };
   Activations forward(const Input& input, const Activations& received, Trial* trial,
                       const BatchLoader& loader, double loss_scale);
@@ -68,6 +72,8 @@ class Stage {
     Activations inputs;   // leaves that get gradients
     Activations outputs;  // what backward starts from
   };
+  // What the adapter hears: what the encoder's layers here make of the input, or what was received.
+  Activations hear(const Input& input, const Activations& received, const BatchLoader& loader);
   // What the encoder's layers here make of the input: the hidden states, then the taps so far.
   Activations run_encoder(const Input& input, const Activations& received,
                           const BatchLoader& loader);
@@ -83,6 +89,11 @@ class Stage {
   std::optional<models::Llama> llama_;
   models::LlamaPrefix prefix_;
   std::map<std::int64_t, Kept> kept_;
+  struct Heard {
+    Activations out;
+    std::int64_t left = 0;  // passes that are still to come
+  };
+  std::map<std::int64_t, Heard> heard_;
   Loss loss_;
 };
 

@@ -66,9 +66,9 @@ std::string to_svg(const Simulation& simulation, const std::string& title, const
       const double x = kLeft + timed.begin * scale;
       svg += fmt::format(
           "<rect x=\"{:.2f}\" y=\"{:.0f}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\" stroke=\"white\" "
-          "stroke-width=\"0.5\"><title>{} {} of stage {}: {:.4g} to {:.4g} {}</title></rect>\n",
+          "stroke-width=\"0.5\"><title>{} {} of stage {}, trial {}: {:.4g} to {:.4g} {}</title></rect>\n",
           x, y, width, kRow, colour, name_of(timed.action.op), timed.action.microbatch,
-          timed.action.stage, timed.begin, timed.end, unit);
+          timed.action.stage, timed.action.trial, timed.begin, timed.end, unit);
       if (width >= kSmallestLabel && timed.action.op != Op::kReduce) {
         svg += fmt::format("<text x=\"{:.2f}\" y=\"{:.0f}\" text-anchor=\"middle\">{}</text>\n",
                            x + width / 2, y + kRow / 2 + 4, timed.action.microbatch);
@@ -93,7 +93,9 @@ std::string to_chrome_trace(const Simulation& simulation) {
                         {"ts", 1e6 * timed.begin},
                         {"dur", 1e6 * (timed.end - timed.begin)},
                         {"args",
-                         {{"microbatch", timed.action.microbatch}, {"stage", timed.action.stage}}}});
+                         {{"microbatch", timed.action.microbatch},
+                          {"stage", timed.action.stage},
+                          {"trial", timed.action.trial}}}});
     }
   }
   return nlohmann::json{{"traceEvents", events}}.dump();

@@ -161,8 +161,8 @@ int main(int argc, char** argv) {
     }
   }
   const auto before = links.replicas->traffic().sent;
-  const auto report = engine.accumulate_gradient(kStep);
-  double loss = report.loss;
+  const auto report = engine.accumulate_gradient({kStep});
+  double loss = report.trials.front().loss;
   world->all_reduce(&loss, 1, runtime::DType::kFloat64, runtime::ReduceOp::kSum);
 
   double expected_loss = 0;

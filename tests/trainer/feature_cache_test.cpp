@@ -179,7 +179,7 @@ TEST_F(FeatureCacheTest, AColdAndAWarmFolderGiveTheSameGradientToTheBit) {
   for (int i = 0; i < 2; ++i) {
     Links links = alone();
     ReplicaEngine engine(options, {0, 0}, links);
-    (void)engine.accumulate_gradient(0);
+    (void)engine.accumulate_gradient({0});
     gradients.push_back(engine.trial()->parameters().gradients().clone());
     EXPECT_EQ(files().size(), 8u) << "one for each row of the step";
   }
@@ -187,7 +187,7 @@ TEST_F(FeatureCacheTest, AColdAndAWarmFolderGiveTheSameGradientToTheBit) {
   options.features.clear();
   Links links = alone();
   ReplicaEngine engine(options, {0, 0}, links);
-  (void)engine.accumulate_gradient(0);
+  (void)engine.accumulate_gradient({0});
   const auto plain = engine.trial()->parameters().gradients();
   EXPECT_LT(((gradients[0] - plain).norm() / plain.norm()).item<double>(), 1e-5);
 }

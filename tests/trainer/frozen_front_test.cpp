@@ -5,7 +5,7 @@
 #include "models/safetensors.h"
 #include "models/tokenizer.h"
 #include "shared_job.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 
 namespace desta::trainer {
 namespace {

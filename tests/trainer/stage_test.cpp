@@ -2,7 +2,7 @@
 
 #include "models/safetensors.h"
 #include "runtime/core/error.h"
-#include "trainer/replica_engine.h"
+#include "trainer/training_layout.h"
 #include "shared_job.h"
 
 namespace desta::trainer {

@@ -25,7 +25,7 @@ TEST(Timeline, ThePictureHasEveryPassOfEveryRank) {
   EXPECT_TRUE(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
   EXPECT_EQ(count(svg, "<title>forward "), 16u);   // 4 microbatches through 4 stages
   EXPECT_EQ(count(svg, "<title>backward "), 16u);
-  EXPECT_NE(svg.find("backward 3 of stage 2: "), std::string::npos);
+  EXPECT_NE(svg.find("backward 3 of stage 2, trial 0: "), std::string::npos);
   EXPECT_NE(svg.find(">rank 1<"), std::string::npos);
 }
 
