@@ -89,7 +89,7 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
 
 fs::path relative_to_folder(const fs::path& audio, const fs::path& folder) {
   const fs::path relative = fs::absolute(audio).lexically_normal().lexically_relative(
-      fs::absolute(folder).lexically_normal());
+      fs::absolute(folder.empty() ? "." : folder).lexically_normal());
   return relative.empty() || *relative.begin() == ".." ? audio : relative;
 }
 

@@ -29,7 +29,8 @@ struct Arguments {
   std::int64_t ranks = 0;  // 0: not said
   bool slurm = false;
   launch::SlurmOptions slurm_options;
-  std::int64_t index = -1;
+  std::vector<std::int64_t> indices;
+  bool whole_job = false;
   int sweeper = 0;
 };
 
@@ -56,13 +57,25 @@ int run_all(const Plan& plan, const std::filesystem::path& file, const Arguments
                            .retry_failed = retry});
 }
 
-int run_one(const Plan& plan, const Arguments& arguments) {
-  if (arguments.index < 0 || arguments.index >= std::ssize(plan.trials)) {
-    throw runtime::ConfigError("--index {}: the sweep has trials 0 to {}", arguments.index,
-                               plan.trials.size() - 1);
+int run_some(const Plan& plan, const Arguments& arguments) {
+  std::vector<const launch::Trial*> trials;
+  for (const std::int64_t index : arguments.indices) {
+    if (index < 0 || index >= std::ssize(plan.trials)) {
+      throw runtime::ConfigError("--index {}: the sweep has trials 0 to {}", index,
+                                 plan.trials.size() - 1);
+    }
+    const launch::Trial& trial = plan.trials[static_cast<std::size_t>(index)];
+    if (arguments.whole_job) {
+      trials = plan.job(trial.job);
+    } else {
+      trials.push_back(&trial);
+    }
+    if (trials.front()->job != trial.job) {
+      throw runtime::ConfigError("--index {}: not trained in one job with {}; run it by itself", index,
+                                 trials.front()->index);
+    }
   }
-  return launch::run_trial(plan, plan.trials[static_cast<std::size_t>(arguments.index)],
-                           arguments.sweeper);
+  return launch::run_trials(plan, trials, arguments.sweeper);
 }
 
 int work(const Arguments& arguments) {
@@ -90,7 +103,7 @@ int work(const Arguments& arguments) {
   if (arguments.command == "prepare") {
     code = launch::prepare_all(plan, arguments.ranks);
   } else if (arguments.command == "trial") {
-    code = run_one(plan, arguments);
+    code = run_some(plan, arguments);
   } else {
     code = run_all(plan, file, arguments);
   }
@@ -145,8 +158,10 @@ void add_commands(CLI::App& app, Arguments& arguments) {
         ->needs(slurm);
   }
   ranks(command("prepare", "makes the data that trials share"));
-  CLI::App* trial = command("trial", "runs one trial");
-  trial->add_option("--index", arguments.index, "of the trial, as `plan` shows it")->required();
+  CLI::App* trial = command("trial", "runs one trial, or several that are trained in one job");
+  trial->add_option("--index", arguments.indices, "of the trial, as `plan` shows it; repeatable")
+      ->required();
+  trial->add_flag("--job", arguments.whole_job, "and those that are trained in one job with it");
   trial->add_option("--sweeper", arguments.sweeper, "the process that asked for it")->group("");
 }
 

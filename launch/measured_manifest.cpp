@@ -2,7 +2,7 @@
 
 #include "actors/extractor_actor.h"
 #include "actors/work_pool.h"
-#include "datagen/manifest.h"
+#include "datagen/corpora.h"
 #include "models/safetensors.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
@@ -18,7 +18,7 @@ constexpr std::size_t kPiece = 32;
 std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const std::string& label,
                                           const std::string& manifest,
                                           const datagen::Thresholds& thresholds) {
-  const auto report = datagen::read_manifest(manifest);
+  const auto report = datagen::read_recordings(manifest);
   for (const auto& problem : report.problems) {
     runtime::log().warn("{}", problem);
   }

@@ -268,7 +268,7 @@ SweepFile read_sweep_file(const fs::path& path) {
   const Reader reader(path);
   const YAML::Node root = reader.parse(file.text);
   reader.check_known(root, {"name", "base", "folder", "set", "list", "grid", "paired", "seeds",
-                            "baseline", "rounds", "ranks", "launcher"});
+                            "baseline", "rounds", "together", "ranks", "launcher"});
   file.name = reader.text(root, "name");
   file.base = path.parent_path() / reader.text(root, "base");
   file.folder = reader.text(root, "folder");
@@ -300,12 +300,19 @@ SweepFile read_sweep_file(const fs::path& path) {
                       reader.where(root["baseline"]), file.baseline, *nearest);
   }
   reader.value(root, "rounds", file.rounds, "a whole number");
+  reader.value(root, "together", file.together, "a whole number");
   reader.value(root, "ranks", file.ranks, "a whole number");
   reader.value(root, "launcher", file.launcher, "a text");
-  for (const auto& [key, number] : {std::pair{"rounds", file.rounds}, {"ranks", file.ranks}}) {
+  for (const auto& [key, number] : {std::pair{"rounds", file.rounds},
+                                    {"together", file.together},
+                                    {"ranks", file.ranks}}) {
     if (root[key] && number < 1) {
       throw ConfigError("{}: '{}' must be 1 or more", reader.where(root[key]), key);
     }
+  }
+  if (file.rounds > 1 && file.together > 1) {
+    throw ConfigError("{}: trials of several 'rounds' are trained one by one; leave 'together' out",
+                      reader.where(root["together"]));
   }
   return file;
 }

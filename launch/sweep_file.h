@@ -36,6 +36,7 @@ struct SweepFile {
   std::vector<std::uint64_t> seeds;   // empty: the base's run.seed
   std::string baseline;               // a condition; empty: nothing is compared
   std::int64_t rounds = 1;
+  std::int64_t together = 1;  // trials in one job at most
   std::int64_t ranks = 0;  // of data generation and evaluation; 0: as many as training has
   std::string launcher = "mpirun -n {ranks}";
 };

@@ -8,6 +8,7 @@
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
+#include "trainer/trial_set.h"
 
 namespace desta::launch {
 namespace fs = std::filesystem;
@@ -164,9 +165,33 @@ std::string speech_key(const JobConfig& config) {
   return identity(speech);
 }
 
+// Which trials are trained together: in the order of the file, as many as `together` allows.
+class Jobs {
+ public:
+  explicit Jobs(std::int64_t together) : together_(together) {}
+  // The job of a trial whose job_key() this is.
+  std::size_t place(const std::string& key, std::size_t index) {
+    Open& open = open_[key];
+    if (open.trials % together_ == 0) {
+      open.first = index;
+    }
+    ++open.trials;
+    return open.first;
+  }
+
+ private:
+  struct Open {
+    std::size_t first = 0;
+    std::int64_t trials = 0;
+  };
+  std::int64_t together_;
+  std::map<std::string, Open> open_;
+};
+
 Trial make_trial(const SweepFile& file, const Condition& condition, const std::string& seed,
                  const YAML::Node& base, const std::vector<std::string>& overrides,
-                 PreemptionOptions& preemption, std::map<std::string, std::string>& speech) {
+                 PreemptionOptions& preemption, std::map<std::string, std::string>& speech,
+                 std::size_t index, Jobs& jobs) {
   Overrides settings(file, base);
   std::vector<Setting> places = file.set;
   for (const auto& setting : file.set) {
@@ -210,6 +235,8 @@ Trial make_trial(const SweepFile& file, const Condition& condition, const std::s
                          runtime::to_hex(runtime::hash64(text)).substr(0, 6));
   config.training.folder = (file.folder / "trials" / trial.id / "run").string();
   trial.config = to_yaml(config);
+  trial.index = index;
+  trial.job = jobs.place(trainer::job_key(config.training), index);
   trial.data_key = data_key(config);
   trial.data_folder = config.data.folder;
   trial.steps = config.training.steps;
@@ -241,6 +268,16 @@ void check_overrides(const SweepFile& file, const std::vector<std::string>& over
 }
 
 }  // namespace
+
+std::vector<const Trial*> Plan::job(std::size_t first) const {
+  std::vector<const Trial*> members;
+  for (const auto& trial : trials) {
+    if (trial.job == first) {
+      members.push_back(&trial);
+    }
+  }
+  return members;
+}
 
 std::vector<const Trial*> Plan::data_jobs() const {
   std::vector<const Trial*> jobs;
@@ -277,11 +314,12 @@ Plan make_plan(const SweepFile& file, const std::vector<std::string>& overrides)
   }
   std::map<std::string, std::string> speech;  // by data.folder
   std::set<std::string> ids;
+  Jobs jobs(file.together);
   for (const auto& condition : file.conditions) {
     plan.conditions.push_back(condition.name);
     for (const auto& seed : seeds) {
-      Trial trial = make_trial(file, condition, seed, base, overrides, plan.preemption, speech);
-      trial.index = plan.trials.size();
+      Trial trial = make_trial(file, condition, seed, base, overrides, plan.preemption, speech,
+                               plan.trials.size(), jobs);
       if (!ids.insert(trial.id).second) {
         throw ConfigError("{}: condition '{}' is the same as one before it: {}", file.path.string(),
                           condition.name, trial.id);
@@ -319,6 +357,7 @@ fs::path save_plan(const Plan& plan) {
                               {"data_key", trial.data_key},
                               {"data_folder", trial.data_folder},
                               {"steps", trial.steps},
+                              {"job", trial.job},
                               {"train_ranks", trial.train_ranks},
                               {"other_ranks", trial.other_ranks},
                               {"config", trial.config}});
@@ -357,6 +396,7 @@ Plan load_plan(const fs::path& path) {
       trial.data_key = entry.at("data_key");
       trial.data_folder = entry.at("data_folder");
       trial.steps = entry.at("steps");
+      trial.job = entry.at("job");
       trial.train_ranks = entry.at("train_ranks");
       trial.other_ranks = entry.at("other_ranks");
       trial.config = entry.at("config");

@@ -25,6 +25,7 @@ struct Trial {
   std::int64_t steps = 0;        // of a round; 0: as many as the epochs have
   std::int64_t train_ranks = 1;  // stages x replicas
   std::int64_t other_ranks = 1;  // of data generation and evaluation
+  std::size_t job = 0;           // index of the first of the trials that are trained together with it
 
   [[nodiscard]] std::int64_t ranks() const { return std::max(train_ranks, other_ranks); }
 };
@@ -47,6 +48,8 @@ struct Plan {
   [[nodiscard]] std::filesystem::path run_folder(const Trial& trial, std::int64_t round) const {
     return trial_folder(trial) / (rounds == 1 ? "run" : "round-" + std::to_string(round));
   }
+  // The trials of one job, the first included.
+  [[nodiscard]] std::vector<const Trial*> job(std::size_t first) const;
   // One trial for each data generation that the sweep needs.
   [[nodiscard]] std::vector<const Trial*> data_jobs() const;
 };

@@ -23,9 +23,12 @@ namespace {
 
 constexpr auto kPause = std::chrono::milliseconds(50);
 
+// Trials that one process runs.
 struct Running {
-  const Trial* trial;
+  std::vector<const Trial*> trials;
   ChildProcess process;
+
+  [[nodiscard]] std::int64_t ranks() const { return trials.front()->ranks(); }
 };
 
 // The trial is held by processes whose sweeper, on this host, is gone: they are about to end.
@@ -72,29 +75,49 @@ class Scheduler {
       const Trial& trial = **next;
       const bool fits = ranks_ + trial.ranks() <= options_.ranks || running_.empty();
       if (fits && !folder(trial).is_locked()) {
-        next = waiting_.erase(next);
-        start(trial);
+        start(take_job_of(trial));
+        next = waiting_.begin();
       } else {
         ++next;
       }
     }
   }
 
-  void start(const Trial& trial) {
-    if (const auto status = folder(trial).current().status; status == TrialStatus::kDone) {
-      ++finished_;  // by another sweeper
+  // The trial and those that wait to be trained in one job with it; they wait no more.
+  std::vector<const Trial*> take_job_of(const Trial& trial) {
+    std::vector<const Trial*> job;
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      if ((*it)->job != trial.job || folder(**it).is_locked()) {
+        ++it;
+        continue;
+      }
+      if (folder(**it).current().status == TrialStatus::kDone) {
+        ++finished_;  // by another sweeper
+      } else {
+        job.push_back(*it);
+      }
+      it = waiting_.erase(it);
+    }
+    return job;
+  }
+
+  void start(std::vector<const Trial*> job) {
+    if (job.empty()) {
       return;
     }
-    if (trial.ranks() > options_.ranks) {
-      runtime::log().warn("{} needs {} ranks, more than the {} allowed: it runs alone", trial.id,
-                          trial.ranks(), options_.ranks);
+    const Trial& first = *job.front();
+    if (first.ranks() > options_.ranks) {
+      runtime::log().warn("{} needs {} ranks, more than the {} allowed: it runs alone", first.id,
+                          first.ranks(), options_.ranks);
     }
-    runtime::log().info("started {}", trial.id);
-    ranks_ += trial.ranks();
-    running_.push_back({&trial, ChildProcess({sibling("desta-sweep"), "trial", plan_file_.string(),
-                                              "--index", std::to_string(trial.index), "--sweeper",
-                                              std::to_string(::getpid())},
-                                             folder(trial).log())});
+    std::vector<std::string> command = {sibling("desta-sweep"), "trial", plan_file_.string(), "--sweeper",
+                                        std::to_string(::getpid())};
+    for (const Trial* trial : job) {
+      runtime::log().info("started {}", trial->id);
+      command.insert(command.end(), {"--index", std::to_string(trial->index)});
+    }
+    ranks_ += first.ranks();
+    running_.push_back({std::move(job), ChildProcess(command, folder(first).log())});
   }
 
   void collect() {
@@ -104,19 +127,23 @@ class Scheduler {
         ++it;
         continue;
       }
-      ranks_ -= it->trial->ranks();
-      ended(*it->trial, *code);
+      ranks_ -= it->ranks();
+      for (const Trial* trial : it->trials) {
+        ended(*trial, *code);
+      }
       it = running_.erase(it);
     }
   }
 
+  // The process that ran the trial has ended with this code.
   void ended(const Trial& trial, int code) {
     TrialState state = folder(trial).read();
     const auto place = [&] { return fmt::format("[{}/{}]", finished_, plan_.trials.size()); };
-    if (code == runtime::kExitOk) {
+    if (state.status == TrialStatus::kDone) {
       ++finished_;
       runtime::log().info("{} done {}", place(), trial.id);
-    } else if (code == kHeldElsewhere) {
+    } else if (code == kHeldElsewhere || (code < 128 && state.status == TrialStatus::kRunning &&
+                                          folder(trial).is_locked())) {
       waiting_.push_back(&trial);
     } else if (code == runtime::kExitRequeue || stopping_) {
       waiting_.push_back(&trial);

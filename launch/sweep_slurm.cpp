@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "launch/short_command.h"
 #include "launch/sweep_process.h"
@@ -57,14 +58,17 @@ std::string array_text(const std::vector<std::size_t>& indices) {
 
 int submit(const Plan& plan, const fs::path& plan_file, const SlurmOptions& options,
            bool retry_failed) {
-  std::vector<std::size_t> indices;
+  std::vector<std::size_t> indices;  // of a trial of each job
+  std::set<std::size_t> jobs;
   std::int64_t ranks = 1;
   bool prepared = true;
   for (const auto& trial : plan.trials) {
     const TrialFolder folder(plan.trial_folder(trial));
     const auto status = folder.current().status;
     if (status == TrialStatus::kPending || (status == TrialStatus::kFailed && retry_failed)) {
-      indices.push_back(trial.index);
+      if (jobs.insert(trial.job).second) {
+        indices.push_back(trial.index);
+      }
       ranks = std::max(ranks, trial.ranks());
       prepared = prepared && is_prepared(plan, trial);
     }

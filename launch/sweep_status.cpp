@@ -91,13 +91,13 @@ std::string text_table(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string plan_text(const Plan& plan) {
-  std::vector<std::vector<std::string>> rows = {{"trial", "id", "ranks", "seed", "differs in"}};
+  std::vector<std::vector<std::string>> rows = {{"trial", "id", "job", "ranks", "seed", "differs in"}};
   for (const auto& trial : plan.trials) {
     std::string settings;
     for (const auto& setting : trial.settings) {
       settings += (settings.empty() ? "" : "; ") + setting.key + "=" + setting.value;
     }
-    rows.push_back({std::to_string(trial.index), trial.id, std::to_string(trial.ranks()),
+    rows.push_back({std::to_string(trial.index), trial.id, std::to_string(trial.job), std::to_string(trial.ranks()),
                     std::to_string(trial.seed),
                     settings.empty() ? "nothing" : shortened(settings)});
   }
@@ -111,12 +111,13 @@ std::string plan_text(const Plan& plan) {
                         is_prepared(plan, *job) ? " (done)" : "");
   }
   const Trial& first = plan.trials.front();
-  text += fmt::format("\nTrial {}:\n", first.id);
+  text += fmt::format("\nTrial {}{}:\n", first.id, plan.job(first.job).size() > 1 ? " and its job" : "");
   if (!first.data_key.empty()) {
     text += command_text(datagen_command(plan, first, 0));
   }
   for (std::int64_t round = 1; round <= plan.rounds; ++round) {
-    text += command_text(train_command(plan, first, round));
+    const auto job = plan.job(first.job);
+    text += command_text(job.size() > 1 ? train_command(plan, job) : train_command(plan, first, round));
     text += command_text(evaluation_command(plan, first, round));
   }
   return text;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
 #include <thread>
 
 #include "desta_version.h"
@@ -82,8 +83,16 @@ class Course {
     state_.version = DESTA_VERSION;
   }
 
+  [[nodiscard]] const Trial& trial() const { return trial_; }
+  [[nodiscard]] bool has_to_train() const {
+    return !fs::exists(plan_.run_folder(trial_, plan_.rounds) / "evaluation.json");
+  }
+
+  // It is being run from now on.
+  void start() { folder_.write(state_); }
+
+  // Does what is still to do, one program after the other.
   int run() {
-    folder_.write(state_);
     const auto [code, message] = prepare(plan_, trial_, 0);
     if (code != runtime::kExitOk) {
       return end({.code = code, .stopped = code == runtime::kExitRequeue, .message = message});
@@ -109,7 +118,7 @@ class Course {
     return end({});
   }
 
- private:
+  // Writes how it has ended; returns its exit code.
   int end(const Ending& ending) {
     state_.ended = utc_now();
     state_.exit_code = ending.code;
@@ -127,11 +136,36 @@ class Course {
     return code;
   }
 
+ private:
   const Plan& plan_;
   const Trial& trial_;
   TrialFolder folder_;
   TrialState state_;
 };
+
+// What several have to train they train in one job. How it ends matters only if it was stopped: each trial's
+// own training then finds that it is done, or goes on alone and says what is wrong.
+Ending train_together(const Plan& plan, const std::vector<std::unique_ptr<Course>>& courses) {
+  std::vector<const Trial*> trials;
+  for (const auto& course : courses) {
+    if (course->has_to_train() && prepare(plan, course->trial(), 0).first == runtime::kExitOk) {
+      trials.push_back(&course->trial());
+    }
+  }
+  if (trials.size() < 2 || runtime::stop_is_due()) {
+    return {};
+  }
+  const fs::path log = TrialFolder(plan.trial_folder(*trials.front())).log();
+  for (const Trial* trial : trials) {
+    runtime::log().info("{}: trained with {} others; log: {}", trial->id, trials.size() - 1, log.string());
+  }
+  const Ending ending = run_to_end(train_command(plan, trials), log);
+  if (ending.code != runtime::kExitOk && !ending.stopped) {
+    runtime::log().warn("training {} trials at once ended with {} ({}); each goes on by itself",
+                        trials.size(), ending.code, ending.message);
+  }
+  return ending;
+}
 
 }  // namespace
 
@@ -143,6 +177,14 @@ CommandLine datagen_command(const Plan& plan, const Trial& trial, std::int64_t r
 CommandLine train_command(const Plan& plan, const Trial& trial, std::int64_t round) {
   return command_line(plan.launcher, trial.train_ranks, "desta-train",
                       round_arguments(plan, trial, round));
+}
+
+CommandLine train_command(const Plan& plan, const std::vector<const Trial*>& trials) {
+  std::vector<std::string> configs;
+  for (const Trial* trial : trials) {
+    configs.push_back(TrialFolder(plan.trial_folder(*trial)).config().string());
+  }
+  return command_line(plan.launcher, trials.front()->train_ranks, "desta-train", configs);
 }
 
 CommandLine evaluation_command(const Plan& plan, const Trial& trial, std::int64_t round) {
@@ -215,19 +257,36 @@ int prepare_all(const Plan& plan, std::int64_t ranks) {
   return code;
 }
 
-int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper) {
-  const TrialFolder folder(plan.trial_folder(trial));
-  const auto lock = runtime::FileLock::try_take(folder.lock(), kInherited);
-  const TrialState before = folder.read();
-  if (!lock) {
-    runtime::log().info("{}: is being run by process {} on {}", trial.id, before.pid, before.host);
-    return kHeldElsewhere;
+int run_trials(const Plan& plan, const std::vector<const Trial*>& trials, pid_t sweeper) {
+  std::vector<runtime::FileLock> locks;
+  std::vector<std::unique_ptr<Course>> courses;
+  std::size_t held_elsewhere = 0;
+  for (const Trial* trial : trials) {
+    const TrialFolder folder(plan.trial_folder(*trial));
+    auto lock = runtime::FileLock::try_take(folder.lock(), kInherited);
+    const TrialState before = folder.read();
+    if (!lock) {
+      runtime::log().info("{}: is being run by process {} on {}", trial->id, before.pid, before.host);
+      ++held_elsewhere;
+    } else if (before.status == TrialStatus::kDone) {
+      runtime::log().info("{}: done already", trial->id);
+    } else {
+      locks.push_back(std::move(*lock));
+      courses.push_back(std::make_unique<Course>(plan, *trial, sweeper));
+    }
   }
-  if (before.status == TrialStatus::kDone) {
-    runtime::log().info("{}: done already", trial.id);
-    return runtime::kExitOk;
+  for (const auto& course : courses) {
+    course->start();
   }
-  return Course(plan, trial, sweeper).run();
+  const Ending trained = train_together(plan, courses);
+  int code = held_elsewhere > 0 ? kHeldElsewhere : runtime::kExitOk;
+  for (const auto& course : courses) {
+    const int ended = trained.stopped ? course->end(trained) : course->run();
+    if (ended != runtime::kExitOk && code != runtime::kExitRequeue) {
+      code = ended;
+    }
+  }
+  return code;
 }
 
 }  // namespace desta::launch

@@ -17,6 +17,8 @@ using CommandLine = std::vector<std::string>;
 
 [[nodiscard]] CommandLine datagen_command(const Plan& plan, const Trial& trial, std::int64_t ranks);
 [[nodiscard]] CommandLine train_command(const Plan& plan, const Trial& trial, std::int64_t round);
+// Several trials at once, in a sweep of one round.
+[[nodiscard]] CommandLine train_command(const Plan& plan, const std::vector<const Trial*>& trials);
 [[nodiscard]] CommandLine evaluation_command(const Plan& plan, const Trial& trial,
                                              std::int64_t round);
 
@@ -37,9 +39,10 @@ int prepare_all(const Plan& plan, std::int64_t ranks);
 // own, for nothing has to be stopped or requeued because of it. To others it is 75.
 inline constexpr int kHeldElsewhere = 76;
 
-// Runs what the trial has not done yet; its state is in its folder. `sweeper`: the process that
-// asked for it, 0 when a person or a scheduler did. Returns an exit code: 0 done (now or before), 1
-// failed, 75 stopped, or kHeldElsewhere.
-int run_trial(const Plan& plan, const Trial& trial, pid_t sweeper);
+// Runs what these trials of one job have not done yet; their states are in their folders. Several are trained
+// at once; what comes of that, each goes on from by itself. `sweeper`: the process that asked for it, 0 when a
+// person or a scheduler did. Returns an exit code: 0 all done (now or before), 75 stopped, 1 one has failed,
+// or kHeldElsewhere.
+int run_trials(const Plan& plan, const std::vector<const Trial*>& trials, pid_t sweeper);
 
 }  // namespace desta::launch

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "models/blocked_attention.h"
 #include "models/torch_util.h"
 
 namespace desta::models {
@@ -10,6 +11,9 @@ namespace desta::models {
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const at::Tensor& bias, double dropout_probability,
                      const c10::optional<at::Generator>& generator) {
+  if (!bias.defined() && !generator.has_value() && can_block(q, k, v)) {
+    return blocked_attention(q, k, v);
+  }
   const auto batch = q.size(0);
   const auto heads = q.size(1);
   const auto queries = q.size(2);

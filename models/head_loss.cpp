@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "models/product_rows.h"
 #include "models/vector_math.h"
 #include "runtime/core/error.h"
 #include "runtime/core/instruction_sets.h"
@@ -17,8 +17,9 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Of Llama 3's 128,256 logits that is 130 rows: enough for the product to be bound by arithmetic.
-constexpr std::int64_t kMostLogits = std::int64_t{16} << 20;
+// Of Llama 3's 128,256 logits that is 128 rows (product_rows.h): enough for the product to be bound by
+// arithmetic.
+constexpr std::int64_t kMostLogits = std::int64_t{128} * 128256;
 
 struct RowLoss {
   float loss;
@@ -28,10 +29,7 @@ struct RowLoss {
 // Cross entropy of one row of logits at `target`; the logits become scale (softmax - one at target).
 DESTA_FOR_EACH_MACHINE RowLoss cross_entropy_row(float* logits, std::int64_t size,
                                                  std::int64_t target, float scale) {
-  float largest = -std::numeric_limits<float>::infinity();
-  for (std::int64_t i = 0; i < size; ++i) {
-    largest = std::max(largest, logits[i]);
-  }
+  const float largest = largest_of(logits, size);
   const float own = logits[target] - largest;
   float sum = 0;
   for (std::int64_t i = 0; i < size; ++i) {
@@ -91,12 +89,15 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
     for (std::int64_t begin = 0; begin < count; begin += chunk) {
       const auto rows = std::min(chunk, count - begin);
-      Tensor logits = at::linear(hidden.narrow(0, begin, rows), head).to(at::kFloat);
+      Tensor logits = at::linear(with_missing_rows(hidden.narrow(0, begin, rows)), head)
+                          .to(at::kFloat)
+                          .narrow(0, 0, rows);
       const ChunkLoss loss = cross_entropy(logits, targets.narrow(0, begin, rows), scale);
       sum += loss.sum;
       *right += loss.right;
       if (gradients) {
-        dhidden.narrow(0, begin, rows).copy_(at::mm(logits.to(head.scalar_type()), head));
+        const Tensor rounded = with_missing_rows(logits.to(head.scalar_type()));
+        dhidden.narrow(0, begin, rows).copy_(at::mm(rounded, head).narrow(0, 0, rows));
       }
     }
     if (gradients) {

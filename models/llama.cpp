@@ -6,6 +6,7 @@
 #include "models/attention.h"
 #include "models/fused.h"
 #include "models/packed_attention.h"
+#include "models/product_rows.h"
 
 namespace desta::models {
 
@@ -127,19 +128,23 @@ Tensor Llama::embed(const Tensor& tokens) const {
 
 Tensor Llama::run_layers(const Tensor& hidden, const Packing& packing,
                          const LlamaPrefix& prefix) const {
+  // One more sequence, of zeros, which nobody reads.
+  std::vector<std::int64_t> lengths = packing.lengths();
+  lengths.push_back(missing_rows(packing.total(), hidden.options()));
   std::vector<Tensor> positions;
-  for (const auto length : packing.lengths()) {
+  for (const auto length : lengths) {
     positions.push_back(
         at::arange(prefix.length, prefix.length + length, at::TensorOptions(at::kLong)));
   }
+  const Packing whole(lengths);
   const Rotary rotary =
       Rotary::at_positions(at::cat(positions), inverse_frequencies_, hidden.scalar_type());
-  Tensor out = hidden.unsqueeze(0);
+  Tensor out = with_missing_rows(hidden).unsqueeze(0);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    out = prefix.layers.empty() ? layers_[i].forward(out, rotary, packing)
-                                : layers_[i].forward(out, rotary, packing, prefix.layers[i]);
+    out = prefix.layers.empty() ? layers_[i].forward(out, rotary, whole)
+                                : layers_[i].forward(out, rotary, whole, prefix.layers[i]);
   }
-  return out.squeeze(0);
+  return out.squeeze(0).narrow(0, 0, packing.total());
 }
 
 LlamaPrefix Llama::make_prefix(const Tensor& hidden) const {

@@ -43,10 +43,7 @@ DESTA_FOR_EACH_MACHINE void softmax_rows(float* scores, std::int64_t length, std
                                          float scale) {
   for (std::int64_t r = 0; r < length; ++r, scores += keys) {
     const std::int64_t seen = keys - length + r + 1;
-    float largest = -std::numeric_limits<float>::infinity();
-    for (std::int64_t i = 0; i < seen; ++i) {
-      largest = std::max(largest, scores[i]);
-    }
+    const float largest = largest_of(scores, seen);
     float sum = 0;
     for (std::int64_t i = 0; i < seen; ++i) {
       scores[i] = exp_of((scores[i] - largest) * scale);

@@ -33,6 +33,11 @@ std::map<std::string, std::string> shared_settings(const TrainingOptions& option
           {"data.features_gib", fmt::format("{}", options.features_gib)}};
 }
 
+// Several trials share the models, and no table of one's own knows of several.
+bool can_share(const TrainingOptions& options) {
+  return options.train.what == "adapter" && !options.pipeline.schedule.ends_with(".csv");
+}
+
 void check_pair(const TrainingOptions& first, const TrainingOptions& other) {
   const auto theirs = shared_settings(other);
   for (const auto& [key, value] : shared_settings(first)) {
@@ -45,6 +50,14 @@ void check_pair(const TrainingOptions& first, const TrainingOptions& other) {
 }
 
 }  // namespace
+
+std::string job_key(const TrainingOptions& options) {
+  std::string key = can_share(options) ? "" : options.folder + "\n";
+  for (const auto& [setting, value] : shared_settings(options)) {
+    key += fmt::format("{}: {}\n", setting, value);
+  }
+  return key;
+}
 
 TrialSet::TrialSet(TrainingOptions only) { trials_.push_back(std::move(only)); }
 

@@ -5,11 +5,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "trainer/options.h"
 
 namespace desta::trainer {
+
+// What trials must have in common to be in one job, in words: the same text for two that may.
+[[nodiscard]] std::string job_key(const TrainingOptions& options);
 
 class TrialSet {
  public:

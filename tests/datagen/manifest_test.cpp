@@ -90,6 +90,19 @@ TEST(Manifest, RoundTripsAndMovesWithItsFolder) {
   EXPECT_EQ(back.fields["accent"], "Scottish");
 }
 
+TEST(Manifest, ANameWithoutAFolderIsInThisOne) {
+  const TestFolder folder;
+  namespace fs = std::filesystem;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  ManifestRow row;
+  row.audio = "a.wav";
+  row.transcription = "one";
+  EXPECT_NO_THROW(write_manifest("manifest.jsonl", {row}));
+  EXPECT_EQ(read_manifest(folder / "manifest.jsonl").rows.at(0).audio, folder / "a.wav");
+  fs::current_path(before);
+}
+
 TEST(Manifest, AFullDiskLeavesTheOldOne) {
   const TestFolder folder;
   ManifestRow row;

@@ -196,5 +196,35 @@ TEST_F(SweepTest, RoundsGoOnFromEachOther) {
   EXPECT_EQ(evaluation[2], "--ntasks=3");
 }
 
+TEST_F(SweepTest, TrialsThatMayShareAJobDo) {
+  const std::string text =
+      "grid:\n  adapter.queries: [4, 8, 16]\n  pipeline.stages: [1, 2]\nseeds: [1, 2]\n";
+  const auto jobs_of = [](const Plan& plan) {
+    std::vector<std::size_t> jobs;
+    for (const Trial& trial : plan.trials) {
+      jobs.push_back(trial.job);
+    }
+    return jobs;
+  };
+  const Plan alone = plan(text);
+  for (const Trial& trial : alone.trials) {
+    EXPECT_EQ(trial.job, trial.index);
+  }
+  // Queries 4 with one stage are trials 0 and 1, with two stages 2 and 3, and so on.
+  const Plan together = plan(text + "together: 4\n");
+  EXPECT_EQ(jobs_of(together), (std::vector<std::size_t>{0, 0, 2, 2, 0, 0, 2, 2, 8, 8, 10, 10}));
+  EXPECT_EQ(ids_of(together), ids_of(alone));
+  ASSERT_EQ(together.job(2).size(), 4u);
+  EXPECT_EQ(together.job(2)[3]->index, 7u);
+  EXPECT_EQ(launch::train_command(together, together.job(8)).size(),
+            launch::train_command(together, *together.job(8)[0], 1).size() + 1)
+      << "one more configuration";
+  EXPECT_EQ(jobs_of(launch::load_plan(launch::save_plan(together))), jobs_of(together));
+  const Plan apart = plan("set: {train.what: lora}\nseeds: [1, 2]\ntogether: 2\n");
+  EXPECT_EQ(jobs_of(apart), (std::vector<std::size_t>{0, 1})) << "they change the models";
+  expect_holds(mistake("together: 0\n"), "sweep.yaml:4: 'together' must be 1 or more");
+  expect_holds(mistake("rounds: 2\ntogether: 2\n"), "sweep.yaml:5: trials of several 'rounds'");
+}
+
 }  // namespace
 }  // namespace desta::tests

@@ -175,7 +175,7 @@ TEST_F(SweepTest, TheBatchScriptPassesTheSignalOnAndKeepsTheExitCode) {
   auto ended = run_command("env SLURM_ARRAY_TASK_ID=3 bash " + script + " " + program.string() +
                            " trial plan.json");
   EXPECT_EQ(ended.code, 75) << ended.output;
-  EXPECT_EQ(ended.output, "trial plan.json --index 3\nsaved\n");
+  EXPECT_EQ(ended.output, "trial plan.json --index 3 --job\nsaved\n");
   write("bin/desta-sweep", "#!/bin/bash\necho \"$@\"\nexit 2\n");
   ended = run_command("bash " + script + " " + program.string() + " prepare plan.json");
   EXPECT_EQ(ended.code, 2) << ended.output;

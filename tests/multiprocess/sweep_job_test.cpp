@@ -103,6 +103,37 @@ TEST_F(Sweep, TrialsFailAloneAndTheOthersGoOn) {
   EXPECT_NE(csv.find(line), std::string::npos) << line << "\n" << csv;
 }
 
+// Three in one job, of which one fails, and a fourth that needs another job: all end as one after the other.
+TEST_F(Sweep, TrialsOfOneJobEndAsTheyDoOneByOne) {
+  const std::string text =
+      "set: {training.steps: 4, data.seed: 3, evaluation.retention_rows: 0}\n"
+      "list:\n"
+      "  plain: {}\n"
+      "  bad: {optimizer.learning_rate: 1.0e+25, optimizer.clip_norm: 0, training.steps: 12}\n"
+      "  queries: {adapter.queries: 6}\n"
+      "  taps: {adapter.taps: [0]}\n";
+  const fs::path each = write_sweep("each", text);
+  const fs::path together = write_sweep("together", text + "together: 3\n");
+  expect_end(run_command(sweep("run", each, "--ranks 2"), 200), 1, "3 of 4 trials are done, 1 failed");
+  const auto finished = run_command(sweep("run", together, "--ranks 2"), 200);
+  expect_end(finished, 1, "3 of 4 trials are done, 1 failed");
+  const Plan one = plan_of(each);
+  const Plan other = plan_of(together);
+  EXPECT_NE(read_text(TrialFolder(other.trial_folder(other.trials[0])).log())
+                .find("3 trials on one copy of the models"),
+            std::string::npos);
+  EXPECT_EQ(status_of(other, 1), TrialStatus::kFailed);
+  EXPECT_NE(TrialFolder(other.trial_folder(other.trials[1])).read().message.find("were not finite"),
+            std::string::npos);
+  for (const std::size_t i : {0, 2, 3}) {
+    EXPECT_EQ(other.trials[i].id, one.trials[i].id) << "results do not depend on who else is there";
+    const fs::path mine = other.run_folder(other.trials[i], 1);
+    expect_same_checkpoint(newest(mine), newest(one.run_folder(one.trials[i], 1)));
+    EXPECT_TRUE(fs::exists(mine / "evaluation.json"));
+  }
+  expect_end(run_command(sweep("trial", together, "--index 0 --index 3")), 2, "not trained in one job");
+}
+
 TEST_F(Sweep, AKilledSweeperLosesNothingAndResumeDoesOnlyTheRest) {
   const fs::path file = write_sweep("killed", kThreeTrials);
   const Plan plan = plan_of(file);
