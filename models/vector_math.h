@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 namespace desta::models {
@@ -15,7 +16,7 @@ namespace desta::models {
 [[gnu::always_inline]] inline float exp_of(float x) {
   x = std::min(std::max(x, -87.0F), 88.0F);
   const float turns = x * 1.44269504F;
-  const auto n = static_cast<std::int32_t>(turns + (turns < 0 ? -0.5F : 0.5F));
+  const auto n = static_cast<std::int32_t>(turns + 128.5F) - 128;  // nearest: what is cut off is positive
   const auto whole = static_cast<float>(n);
   const float r = x - whole * 0.693359375F - whole * -2.12194440e-4F;
   float p = 1.9875691500e-4F;
@@ -31,21 +32,27 @@ namespace desta::models {
 // The largest of `count` numbers; -inf of none. A compiler that must mind NaN makes no vector instruction of a
 // running maximum, but it does of several side by side. What NaN among them comes to is not said.
 [[gnu::always_inline]] inline float largest_of(const float* numbers, std::int64_t count) {
-  constexpr std::int64_t kLanes = 32;
-  float lanes[kLanes];
-  std::fill(lanes, lanes + kLanes, -std::numeric_limits<float>::infinity());
+  constexpr std::int64_t kLanes = 16;
+  using Lanes [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  Lanes even = Lanes{} + kNone;
+  Lanes odd = even;
   std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = numbers[i + lane] > lanes[lane] ? numbers[i + lane] : lanes[lane];
-    }
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    Lanes here;
+    Lanes next;
+    std::memcpy(&here, numbers + i, sizeof(here));
+    std::memcpy(&next, numbers + i + kLanes, sizeof(next));
+    even = here > even ? here : even;
+    odd = next > odd ? next : odd;
   }
-  float largest = -std::numeric_limits<float>::infinity();
+  even = odd > even ? odd : even;
+  float largest = kNone;
   for (; i < count; ++i) {
     largest = std::max(largest, numbers[i]);
   }
-  for (const float lane : lanes) {
-    largest = std::max(largest, lane);
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    largest = std::max(largest, even[lane]);
   }
   return largest;
 }

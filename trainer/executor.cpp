@@ -218,7 +218,9 @@ Activations Executor::forward(const Pass& pass, const Activations& received, con
   const auto trial = static_cast<std::size_t>(pass.trial);
   const TrialPlan& mine = plan.trials[trial];
   const TrialWork& work = trials_[trial];
-  const std::vector<std::size_t>& rows = mine.rows[static_cast<std::size_t>(pass.microbatch)];
+  const auto number = static_cast<std::size_t>(pass.microbatch);
+  const std::vector<std::size_t>& rows =
+      number < mine.rows.size() ? mine.rows[number] : mine.next_rows[number - mine.rows.size()];
   const BatchLoader& loader =
       plan.learn || work.validation == nullptr ? *work.training : *work.validation;
   if (pass.stage == 0) {
@@ -246,11 +248,22 @@ Activations Executor::forward(const Pass& pass, const Activations& received, con
   return out;
 }
 
+void Executor::keep_next(const StepPlan& plan) {
+  std::map<Pass, Activations> next;
+  for (auto& [pass, input] : inputs_) {
+    const auto count =
+        static_cast<std::int64_t>(plan.trials[static_cast<std::size_t>(pass.trial)].rows.size());
+    next[{pass.stage, pass.trial, pass.microbatch - count}] = std::move(input);
+  }
+  inputs_ = std::move(next);
+}
+
 StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   const auto start = std::chrono::steady_clock::now();
   StageReport report;
   report.trials.resize(trials_.size());
-  std::map<Pass, Activations> inputs;
+  // What was received for the next step waits while held-out rows pass through.
+  auto waiting = plan.learn ? std::map<Pass, Activations>() : std::exchange(inputs_, {});
   std::map<Pass, Activations> outputs;
   std::map<Pass, Activations> gradients;        // from behind
   std::map<Pass, Activations> input_gradients;  // for the stage before
@@ -272,11 +285,11 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
     const runtime::Trace::Span span(trace_, std::string(name_of(action.op)), "pipeline");
     switch (action.op) {
       case Op::kReceiveForward:
-        inputs[pass] = receive({pass.stage - 1, pass.trial, pass.microbatch}, 1);
+        inputs_[pass] = receive({pass.stage - 1, pass.trial, pass.microbatch}, 1);
         break;
       case Op::kForward:
-        outputs[pass] = forward(pass, inputs[pass], plan, report);
-        inputs.erase(pass);
+        outputs[pass] = forward(pass, inputs_[pass], plan, report);
+        inputs_.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;
       case Op::kSendForward:
@@ -317,6 +330,11 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
     }
   }
   finish_sends();
+  if (plan.learn) {
+    keep_next(plan);
+  } else {
+    inputs_ = std::move(waiting);
+  }
   end_step(plan);
   report.busy_seconds += filled_seconds_;
   report.seconds = seconds_since(start);

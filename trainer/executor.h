@@ -67,7 +67,8 @@ struct TrialPlan {
   std::vector<std::vector<std::size_t>> rows = {};
   std::int64_t first_microbatch = 0;
   double loss_scale = 1;  // one over the response tokens of the global batch
-  // Rows of the next step's microbatches. Empty: nothing to look ahead to.
+  // Rows of the next step's microbatches: of those that a table counts on behind this step's, and to look ahead
+  // to. Empty: there is none.
   std::vector<std::vector<std::size_t>> next_rows = {};
   // The first trial with the same rows in this step (TrialShare::stream), and how many have them.
   std::size_t stream = 0;
@@ -96,8 +97,11 @@ class Executor {
   // pipeline, before the first run(). Throws as run() does.
   void share_prefix();
 
+  // What the table receives of the next step's microbatches is kept for the next run.
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
   StageReport run(const RankTable& table, const StepPlan& plan);
+  // Forgets what was received for a next step.
+  void forget_next() { inputs_.clear(); }
 
  private:
   // One pass's place in a step.
@@ -126,6 +130,8 @@ class Executor {
   void reduce(GradientReducer* reducer, StageReport& report);
   // The learning ranks' first tells the first rank, which does not learn, that the step is over.
   void end_step(const StepPlan& plan);
+  // What was received for the next step's microbatches gets their numbers in it.
+  void keep_next(const StepPlan& plan);
   // Of the gradients of all stages on which a trial learns; they exchange their own.
   [[nodiscard]] double whole_norm(double own);
 
@@ -143,6 +149,7 @@ class Executor {
     std::unique_ptr<runtime::Work> work;
   };
   std::vector<Pending> pending_;
+  std::map<Pass, Activations> inputs_;       // of passes to come
   std::map<int, Activations> own_messages_;  // from one stage of this rank to another, by tag
 };
 

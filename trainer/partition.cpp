@@ -223,7 +223,7 @@ std::vector<std::size_t> smallest_maximum(std::size_t runs, std::size_t count, c
 }  // namespace
 
 std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
-                                 const MemoryLimit& limit) {
+                                 const MemoryLimit& limit, std::optional<std::int64_t> adapter_stage) {
   const std::vector<Unit> units = list_units(shapes);
   const auto count = static_cast<std::int64_t>(units.size());
   if (stages < 1 || stages > count) {
@@ -256,10 +256,43 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
   const auto allowed = [&](std::size_t s, std::size_t begin, std::size_t end) {
     return limit.bytes <= 0 || memory(s, begin, end) <= limit.bytes;
   };
-  const std::vector<std::size_t> ends = smallest_maximum(S, N, seconds, allowed);
+  // Runs [first, past) of units [begin, end).
+  const auto cut = [](std::size_t first, std::size_t past, std::size_t begin, std::size_t end,
+                      const auto& cost, const auto& fits) {
+    const auto shifted = [&](const auto& of) {
+      return [&of, first, begin](std::size_t s, std::size_t from, std::size_t to) {
+        return of(first + s, begin + from, begin + to);
+      };
+    };
+    auto ends = smallest_maximum(past - first, end - begin, shifted(cost), shifted(fits));
+    std::ranges::for_each(ends, [&](std::size_t& place) { place += begin; });
+    return ends;
+  };
+  const auto adapter = static_cast<std::size_t>(
+      std::ranges::find(units, UnitKind::kAdapter, &Unit::kind) - units.begin());
+  const auto cut_all = [&](const auto& cost, const auto& fits) {
+    if (!adapter_stage.has_value()) {
+      return cut(0, S, 0, N, cost, fits);
+    }
+    const auto there = static_cast<std::size_t>(*adapter_stage);
+    auto ends = cut(0, there, 0, adapter, cost, fits);
+    const auto behind = cut(there, S, adapter, N, cost, fits);
+    if (ends.empty() || behind.empty()) {
+      return std::vector<std::size_t>();
+    }
+    ends.insert(ends.end(), behind.begin(), behind.end());
+    return ends;
+  };
+  if (adapter_stage.has_value() && (static_cast<std::size_t>(*adapter_stage) > adapter ||
+                                    S - static_cast<std::size_t>(*adapter_stage) > N - adapter)) {
+    throw runtime::ConfigError("{} stages in front of the adapter and {} from it on are more than these models "
+                               "have units to cut ({} and {}); use fewer pipeline.stages",
+                               *adapter_stage, stages - *adapter_stage, adapter, N - adapter);
+  }
+  const std::vector<std::size_t> ends = cut_all(seconds, allowed);
   if (ends.empty()) {
     const auto any = [](std::size_t, std::size_t, std::size_t) { return true; };
-    const auto best = smallest_maximum(S, N, memory, any);
+    const auto best = cut_all(memory, any);
     double least = 0;
     for (std::size_t s = 0; s < S; ++s) {
       least = std::max(least, memory(s, s == 0 ? 0 : best[s - 1], best[s]));

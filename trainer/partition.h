@@ -105,10 +105,12 @@ struct StagePart {
 [[nodiscard]] std::int64_t frozen_end(const StagePart& part, const ModelShapes& shapes);
 
 // The contiguous cut into `stages` runs, each within the limit, whose costliest is cheapest: that one
-// sets the pace of a pipeline. Throws ConfigError when there are more stages than units, and, naming
-// what the smallest sufficient limit would be, when no cut fits.
-[[nodiscard]] std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
-                                               const MemoryLimit& limit = {});
+// sets the pace of a pipeline. With `adapter_stage`, that stage begins with the adapter, and what is in front
+// of it and the rest are cut each by itself. Throws ConfigError when there are more stages than units, and,
+// naming what the smallest sufficient limit would be, when no cut fits.
+[[nodiscard]] std::vector<StagePart> partition(
+    const ModelShapes& shapes, std::int64_t stages, const MemoryLimit& limit = {},
+    std::optional<std::int64_t> adapter_stage = std::nullopt);
 
 // Bytes of one sample that cross to the stage behind: hidden states, in front of the adapter with the taps
 // so far.

@@ -9,6 +9,7 @@
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
 #include "runtime/core/stop_request.h"
+#include "trainer/ahead_schedule.h"
 
 namespace desta::trainer {
 namespace {
@@ -78,7 +79,8 @@ ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& lin
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
   trace_.enable(common().trace);
-  executor_.emplace(stages_, std::move(work), links_, trace_, device_, common().pipeline.fill);
+  const bool fills = common().pipeline.fill && common().pipeline.schedule != kAhead;
+  executor_.emplace(stages_, std::move(work), links_, trace_, device_, fills);
   if (settled(common()).batch.share_prefix) {
     executor_->share_prefix();
   }
@@ -126,13 +128,29 @@ StepPlan ReplicaEngine::training_plan(std::span<const std::int64_t> steps) {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     plan.trials[i].heard_by = std::ranges::count(streams, streams[i]);
   }
-  if (shares != shares_) {
+  if (common().pipeline.schedule == kAhead) {
+    make_ahead_table(steps.front(), plan.trials.front());
+  } else if (shares != shares_) {
     const Schedule schedule = schedule_trials(common().pipeline.schedule,
                                               schedule_shape(common(), parts_, 0), shares);
     table_ = schedule.ranks[static_cast<std::size_t>(place_.stage)];
     shares_ = std::move(shares);
   }
   return plan;
+}
+
+void ReplicaEngine::make_ahead_table(std::int64_t step, const TrialPlan& plan) {
+  const AheadTables tables = ahead_tables_of(common(), parts_);
+  const auto rank = static_cast<std::size_t>(place_.stage);
+  const bool has_next = !plan.next_rows.empty();
+  table_.clear();
+  if (ahead_for_ != step) {
+    executor_->forget_next();
+    table_ = tables.catch_up.ranks[rank];
+  }
+  const RankTable& body = (has_next ? tables.step : tables.last).ranks[rank];
+  table_.insert(table_.end(), body.begin(), body.end());
+  ahead_for_ = has_next ? step + 1 : -1;
 }
 
 StageReport ReplicaEngine::train_step(const std::vector<std::int64_t>& steps) {

@@ -87,6 +87,8 @@ class ReplicaEngine {
   [[nodiscard]] std::vector<StagePart> own_parts() const;
   // Makes table_ that of such a step.
   [[nodiscard]] StepPlan training_plan(std::span<const std::int64_t> steps);
+  // The same for a schedule that works ahead.
+  void make_ahead_table(std::int64_t step, const TrialPlan& plan);
 
   TrialSet trials_;
   RankPlace place_;
@@ -100,6 +102,7 @@ class ReplicaEngine {
   std::vector<std::unique_ptr<TrialLane>> lanes_;  // by trial
   std::vector<TrialShare> shares_;                 // whose table this is
   RankTable table_;
+  std::int64_t ahead_for_ = -1;                    // the step whose recordings the adapter's stage has heard
   std::vector<Stage> stages_;
   std::optional<FeatureCache> features_;
   FrozenChecksums frozen_;

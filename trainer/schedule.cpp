@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "runtime/core/error.h"
+#include "trainer/ahead_schedule.h"
 
 namespace desta::trainer {
 namespace {
@@ -93,7 +94,7 @@ void check_kind(std::string_view kind, const ScheduleShape& shape) {
     throw runtime::ConfigError("pipeline.schedule '{}' is not known; use {} or the path of a .csv file",
                                kind, fmt::join(kSchedules, ", "));
   }
-  if (shape.chunks > 1 && kind != "interleaved") {
+  if (shape.chunks > 1 && kind != "interleaved" && kind != kAhead) {
     throw runtime::ConfigError("pipeline.schedule {} has one stage a rank, but pipeline.chunks is {}; set "
                                "it to 1 or the schedule to interleaved",
                                kind, shape.chunks);
@@ -131,6 +132,9 @@ bool ScheduleShape::learns_on(std::int64_t rank) const {
 
 Schedule training_schedule(std::string_view kind, const ScheduleShape& shape) {
   check_kind(kind, shape);
+  if (kind == kAhead) {
+    return ahead_tables(shape, std::vector<StageCost>(static_cast<std::size_t>(shape.stages()))).step;
+  }
   Schedule schedule;
   for (std::int64_t rank = 0; rank < shape.ranks; ++rank) {
     TableBuilder table(shape);

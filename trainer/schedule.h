@@ -50,13 +50,14 @@ struct ScheduleShape {
 };
 
 // The names that training_schedule() knows.
-inline constexpr std::string_view kSchedules[] = {"1f1b", "gpipe", "interleaved"};
+inline constexpr std::string_view kSchedules[] = {"1f1b", "gpipe", "interleaved", "ahead"};
 
 // "gpipe": all forwards, then all backwards (Huang et al. 2019). "1f1b": one forward, one backward
 // (Narayanan et al. 2019). "interleaved": one forward, one backward, over several stages a rank, a
 // group of `ranks` microbatches at a time (Narayanan et al. 2021); the only one for several stages a
-// rank. Stages before the first that learns only feed it: their passes lead the table. Ends with reduce
-// and step on the ranks where something learns. Throws ConfigError for another name, or one that does
+// rank but for "ahead", which is made for this shape of work (ahead_schedule.h). Stages before the first that
+// learns only feed it: their passes lead the table. Ends with reduce and step on the ranks where something
+// learns. Throws ConfigError for another name, or one that does
 // not fit the shape.
 [[nodiscard]] Schedule training_schedule(std::string_view kind, const ScheduleShape& shape);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/core/error.h"
+#include "trainer/ahead_schedule.h"
 
 namespace desta::trainer {
 using runtime::ConfigError;
@@ -66,7 +67,8 @@ std::vector<StagePart> cut_models(const TrialSet& trials) {
       .micro_size = micro_size,
       .microbatches = microbatches,
       .all_at_once = pipeline.schedule != "1f1b"};
-  return partition(shapes, pipeline.parts(), limit);
+  return partition(shapes, pipeline.parts(), limit,
+                   pipeline.schedule == kAhead ? std::optional(pipeline.stages) : std::nullopt);
 }
 
 void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {
@@ -108,7 +110,18 @@ std::vector<TrialShare> shares_of(const TrialSet& trials) {
   return shares;
 }
 
+AheadTables ahead_tables_of(const TrainingOptions& options, const std::vector<StagePart>& parts) {
+  std::vector<StageCost> costs;
+  for (const StagePart& part : parts) {
+    costs.push_back({.forward = part.cost.forward, .backward = part.cost.backward});
+  }
+  return ahead_tables(schedule_shape(options, parts, options.own_microbatches()), costs);
+}
+
 Schedule schedule_of(const TrialSet& trials, const std::vector<StagePart>& parts) {
+  if (trials.common().pipeline.schedule == kAhead) {
+    return ahead_tables_of(trials.common(), parts).step;
+  }
   return schedule_trials(trials.common().pipeline.schedule,
                          schedule_shape(trials.common(), parts, 0), shares_of(trials));
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/ahead_schedule.h"
 #include "trainer/options.h"
 #include "trainer/partition.h"
 #include "trainer/schedule.h"
@@ -47,7 +48,12 @@ struct RankPlace {
 // What all trials bring to a step when none has more steps behind it than another.
 [[nodiscard]] std::vector<TrialShare> shares_of(const TrialSet& trials);
 
-// The table of a training step. Throws ConfigError as schedule_trials() does.
+// The table of a training step, of one that has another behind it. Throws ConfigError as schedule_trials() and
+// ahead_tables() do.
 [[nodiscard]] Schedule schedule_of(const TrialSet& trials, const std::vector<StagePart>& parts);
+
+// The tables of schedule ahead for these stages. Throws ConfigError as ahead_tables() does.
+[[nodiscard]] AheadTables ahead_tables_of(const TrainingOptions& options,
+                                          const std::vector<StagePart>& parts);
 
 }  // namespace desta::trainer

@@ -60,7 +60,6 @@ TrialLane::TrialLane(const TrainingOptions& options, RankPlace place, Links& lin
       links_(links),
       shapes_(read_shapes(options)),
       adapter_rank_(adapter_stage(parts) % options.pipeline.stages),
-      leads_(own.front().encoder_front),
       ends_(own.back().head),
       training_(make_loader(options.dataset, tokenizer, options_, shapes_)),
       total_steps_(options.steps > 0 ? options.steps
@@ -136,7 +135,7 @@ TrialPlan TrialLane::training_plan(std::int64_t step) const {
   for (std::int64_t m = 0; m < own; ++m) {
     plan.rows.push_back(training_.training_rows(step, plan.first_microbatch + m));
   }
-  if (leads_ && step + 1 < total_steps_) {
+  if (step + 1 < total_steps_) {
     for (std::int64_t m = 0; m < own; ++m) {
       plan.next_rows.push_back(training_.training_rows(step + 1, plan.first_microbatch + m));
     }

@@ -68,7 +68,6 @@ class TrialLane {
   Links& links_;
   ModelShapes shapes_;
   std::int64_t adapter_rank_;  // of the pipeline
-  bool leads_;                 // the first stage is here: it may look ahead
   bool ends_;                  // the loss is made here
   BatchLoader training_;
   std::optional<BatchLoader> validation_;

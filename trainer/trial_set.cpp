@@ -8,6 +8,7 @@
 #include <string>
 
 #include "runtime/core/error.h"
+#include "trainer/ahead_schedule.h"
 
 namespace desta::trainer {
 namespace {
@@ -33,9 +34,11 @@ std::map<std::string, std::string> shared_settings(const TrainingOptions& option
           {"data.features_gib", fmt::format("{}", options.features_gib)}};
 }
 
-// Several trials share the models, and no table of one's own knows of several.
+// Several trials share the models; neither a table of one's own nor one that reaches into the next step, which
+// not all trials may have, knows of several.
 bool can_share(const TrainingOptions& options) {
-  return options.train.what == "adapter" && !options.pipeline.schedule.ends_with(".csv");
+  return options.train.what == "adapter" && !options.pipeline.schedule.ends_with(".csv") &&
+         options.pipeline.schedule != kAhead;
 }
 
 void check_pair(const TrainingOptions& first, const TrainingOptions& other) {
@@ -73,8 +76,8 @@ TrialSet::TrialSet(std::vector<TrainingOptions> trials) : trials_(std::move(tria
                                  "{} and {} one after the other",
                                  first.train.what, first.folder, trials_[i].folder);
     }
-    if (first.pipeline.schedule.ends_with(".csv")) {
-      throw runtime::ConfigError("pipeline.schedule {} is a table for one trial, here are {}; name a schedule",
+    if (!can_share(first)) {
+      throw runtime::ConfigError("pipeline.schedule {} is for one trial, here are {}; take 1f1b",
                                  first.pipeline.schedule, trials_.size());
     }
     for (std::size_t j = 0; j < i; ++j) {

@@ -49,6 +49,22 @@ double best_by_trying(const std::vector<Unit>& units, std::size_t begin, std::in
   return best;
 }
 
+TEST(Partition, TheEncoderCanBeCutByItself) {
+  const ModelShapes shapes = small_shapes();
+  for (std::int64_t front = 1; front <= 5; ++front) {
+    for (std::int64_t rest = 1; rest <= 5; ++rest) {
+      const auto parts = partition(shapes, front + rest, {}, front);
+      ASSERT_EQ(parts.size(), static_cast<std::size_t>(front + rest));
+      EXPECT_EQ(adapter_stage(parts), front);
+      EXPECT_FALSE(parts[static_cast<std::size_t>(front)].has_encoder());
+      EXPECT_EQ(parts[static_cast<std::size_t>(front) - 1].encoder_end, 4);
+      EXPECT_TRUE(parts.back().head);
+    }
+  }
+  EXPECT_THROW((void)partition(shapes, 8, {}, 6), runtime::ConfigError) << "five units are in front";
+  EXPECT_THROW((void)partition(shapes, 8, {}, 2), runtime::ConfigError) << "five units are behind";
+}
+
 TEST(Partition, UnitsEndAtTheLastTap) {
   const auto units = list_units(small_shapes());
   ASSERT_EQ(units.size(), 10u);

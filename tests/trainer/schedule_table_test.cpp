@@ -35,7 +35,7 @@ class ScheduleTable : public testing::Test {
 };
 
 TEST_F(ScheduleTable, WhatIsWrittenReadsBackAsItWas) {
-  for (const std::string_view kind : kSchedules) {
+  for (const std::string_view kind : {"1f1b", "gpipe", "interleaved"}) {
     const ScheduleShape shape{.ranks = 3,
                               .chunks = kind == "interleaved" ? 2 : 1,
                               .microbatches = 6,
