@@ -66,7 +66,7 @@ one_by_one() { # configurations
   done
 }
 
-for kind in ablation seeds; do
+for kind in ${KINDS:-ablation seeds}; do
   for shape in replicas stages; do
     configs=()
     for number in 0 1 2 3 4 5 6 7; do

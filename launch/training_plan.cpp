@@ -155,7 +155,8 @@ class Plan {
     double bytes = 0;
     for (auto stage = rank; stage < parts_.size(); stage += schedule_.ranks.size()) {
       bytes += trainer::memory_of(parts_[stage].parameters, parts_[stage].learned, 0, 0,
-                                  shapes_.element_bytes);
+                                  shapes_.element_bytes) +
+               parts_[stage].made_again * static_cast<double>(options_.batch.micro_size);
     }
     return bytes;
   }

@@ -36,6 +36,8 @@ struct PipelineOptions {
   std::string costs = "counted";  // what layers cost, for the cut: "measured" at the start of the first
                                   // run, or the path of a .json file (layer_costs.h)
   bool fill = true;               // waiting is filled with coming microbatches' encoder (executor.h)
+  bool recompute = false;         // passes from the adapter on keep their inputs alone, and are made again for
+                                  // the backward pass
   double memory_gib = 0;          // that the models may take of a rank's memory; 0: no limit
   std::optional<LayerCosts> measured = std::nullopt;  // what `costs` came to; not a setting
 

@@ -117,11 +117,21 @@ std::vector<Unit> list_units(const ModelShapes& shapes) {
       const double share = static_cast<double>(shapes.streams) / static_cast<double>(shapes.trials);
       cost = {share * cost.forward, share * cost.backward, cost.kept_bytes};
     }
+    double made_again = 0;
+    if (shapes.recompute && (kind == UnitKind::kAdapter || kind == UnitKind::kLlamaLayer)) {
+      // What is kept is the input: the taps, and of each layer its own, though a stage keeps its first one's alone.
+      made_again = cost.kept_bytes;
+      const std::int64_t inputs = kind == UnitKind::kAdapter
+                                      ? static_cast<std::int64_t>(shapes.adapter.taps.size()) * frames * w.d_model
+                                      : tokens * l.hidden_size;
+      cost = {cost.forward, cost.backward + cost.forward,
+              static_cast<double>(inputs * shapes.element_bytes)};
+    }
     const std::int64_t learned = kind == UnitKind::kAdapter ? shapes.trials * adapter_parameters(shapes.adapter)
                                  : kind == UnitKind::kEncoderLayer && learns ? parameters
                                                                              : 0;
     units.push_back(
-        {kind, index, count.forward + count.backward, cost, parameters, learns, learned});
+        {kind, index, count.forward + count.backward, cost, made_again, parameters, learns, learned});
   };
   const auto front = 3 * w.d_model * (w.mel_bins + w.d_model);
   add(UnitKind::kEncoderFront, 0, product(front, frames, false), front + frames * w.d_model, false,
@@ -242,7 +252,8 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
     double bytes = 0;
     for (std::size_t i = begin; i < end; ++i) {
       bytes += memory_of(units[i].parameters, units[i].learned, units[i].cost.kept_bytes, samples,
-                         shapes.element_bytes);
+                         shapes.element_bytes) +
+               units[i].made_again * static_cast<double>(limit.micro_size);
     }
     return bytes;
   };
@@ -313,6 +324,7 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
       part.cost.forward += unit.cost.forward;
       part.cost.backward += unit.cost.backward;
       part.cost.kept_bytes += unit.cost.kept_bytes;
+      part.made_again += unit.made_again;
       part.parameters += unit.parameters;
       part.learned += unit.learned;
       part.learns = part.learns || unit.learns;

@@ -24,6 +24,7 @@ struct Unit {
   std::int64_t index = 0;       // layer number
   double work = 0;              // floating point operations a sample, forward and backward
   UnitCost cost;                // measured; else of those operations at kCountedSpeed
+  double made_again = 0;        // bytes a sample while its backward pass runs, where passes are made again
   std::int64_t parameters = 0;  // frozen ones
   bool learns = false;
   std::int64_t learned = 0;     // parameters that learn; low-rank updates are not counted
@@ -42,6 +43,7 @@ struct ModelShapes {
   std::int64_t text_tokens = 200;  // tokens a sample besides the speech vectors, for the estimate
   std::int64_t element_bytes = 2;  // of a frozen weight, and of what is kept of activations
   std::optional<LayerCosts> costs; // measured; none: operations and bytes are counted
+  bool recompute = false;          // passes from the adapter on are made again for the backward pass
   // Adapters that are trained at once, and how many of them have rows of their own: others hear what the
   // encoder has made already. Their costs are those of an average one.
   std::int64_t trials = 1;
@@ -91,6 +93,7 @@ struct StagePart {
   bool backward_before = false;  // something on an earlier stage does
   double work = 0;
   UnitCost cost;
+  double made_again = 0;
   std::int64_t parameters = 0;
   std::int64_t learned = 0;
 

@@ -9,7 +9,7 @@ namespace desta::trainer {
 Stage::Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
              models::TensorSource& llm, const models::TensorMap& learned,
              const FeatureCache* features)
-    : part_(part), taps_(shapes.adapter.taps) {
+    : part_(part), taps_(shapes.adapter.taps), recompute_(shapes.recompute) {
   models::MapSource own(learned);
   const auto split = frozen_end(part_, shapes);
   if (part_.encoder_front || part_.encoder_begin < split) {
@@ -98,7 +98,11 @@ Activations Stage::forward(const Input& input, const Activations& received, Tria
   }
   if (part_.has_llama()) {
     const at::AutoGradMode gradients(input.learn);
-    current = run_llama(input, current, trial, loader, loss_scale);
+    if (recompute_ && input.learn) {
+      kept.again = Again{input, *input.rows, current, trial, &loader, {}};
+    }
+    current = run_llama(input, current, trial, loader, loss_scale,
+                        kept.again.has_value() ? &*kept.again : nullptr);
   }
   Activations out;
   if (!part_.head) {
@@ -113,9 +117,8 @@ Activations Stage::forward(const Input& input, const Activations& received, Tria
   return out;
 }
 
-Activations Stage::run_llama(const Input& input, const Activations& received, Trial* trial,
-                             const BatchLoader& loader, double loss_scale) {
-  const TextBatch text = loader.text(*input.rows);
+Tensor Stage::run_layers(const Input& input, const Activations& received, Trial* trial,
+                         const TextBatch& text) {
   Tensor hidden = received.front();
   if (part_.adapter) {
     // Hidden states behind the last tap are not used.
@@ -124,8 +127,24 @@ Activations Stage::run_llama(const Input& input, const Activations& received, Tr
                                 : trial->infer(tapped),
                     text);
   }
-  hidden = llama_->run_layers(hidden, text.packing, prefix_);
-  return {part_.head ? loss(hidden, text, loss_scale) : hidden};
+  return llama_->run_layers(hidden, text.packing, prefix_);
+}
+
+Activations Stage::run_llama(const Input& input, const Activations& received, Trial* trial,
+                             const BatchLoader& loader, double loss_scale, Again* again) {
+  const TextBatch text = loader.text(*input.rows);
+  Tensor hidden;
+  {
+    const at::AutoGradMode gradients(input.learn && again == nullptr);
+    hidden = run_layers(input, received, trial, text);
+  }
+  if (!part_.head) {
+    return {hidden};
+  }
+  if (again != nullptr) {
+    again->head_input = hidden = hidden.detach().requires_grad_(true);
+  }
+  return {loss(hidden, text, loss_scale)};
 }
 
 Tensor Stage::take_prefix(const Tensor& received, const BatchLoader& loader) {
@@ -138,15 +157,26 @@ Activations Stage::backward(std::int64_t key, const Activations& gradients) {
   if (found == kept_.end()) {
     throw runtime::InternalError("backward of microbatch {} before its forward", key);
   }
-  const Kept kept = std::move(found->second);
+  Kept kept = std::move(found->second);
   kept_.erase(found);
+  Activations arriving = gradients;
+  if (kept.again.has_value()) {
+    Again& again = *kept.again;
+    if (part_.head) {
+      torch::autograd::backward(kept.outputs, {});
+      arriving = {again.head_input.grad()};
+    }
+    again.input.rows = &again.rows;
+    const at::AutoGradMode on(true);
+    kept.outputs = {run_layers(again.input, again.received, again.trial, again.loader->text(again.rows))};
+  }
   std::vector<Tensor> roots;
   std::vector<Tensor> root_gradients;
   for (std::size_t i = 0; i < kept.outputs.size(); ++i) {
-    const bool flows = gradients.empty() || gradients[i].numel() > 0;
+    const bool flows = arriving.empty() || arriving[i].numel() > 0;
     if (flows && kept.outputs[i].requires_grad()) {
       roots.push_back(kept.outputs[i]);
-      root_gradients.push_back(gradients.empty() ? Tensor() : gradients[i]);
+      root_gradients.push_back(arriving.empty() ? Tensor() : arriving[i]);
     }
   }
   torch::autograd::backward(roots, root_gradients);

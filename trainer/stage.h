@@ -21,7 +21,8 @@ using models::Tensor;
 
 class Stage {
  public:
-  // Loads this part's tensors from the two model sources and nothing else. `learned`: what learns here
+  // Loads this part's tensors from the two model sources and nothing else. With shapes.recompute, what the
+  // adapter and the LLM's layers keep for the backward pass is made again then. `learned`: what learns here
   // beside the adapter, by name; it takes the place of the sources' tensors. `features`: as
   // FrozenFront's.
   Stage(StagePart part, const ModelShapes& shapes, models::TensorSource& speech,
@@ -68,22 +69,37 @@ class Stage {
   Loss take_loss();
 
  private:
+  // A pass to be made again.
+  struct Again {
+    Input input;
+    std::vector<std::size_t> rows;
+    Activations received;
+    Trial* trial = nullptr;
+    const BatchLoader* loader = nullptr;
+    Tensor head_input;  // on the last stage: a leaf
+  };
   struct Kept {
     Activations inputs;   // leaves that get gradients
     Activations outputs;  // what backward starts from
+    std::optional<Again> again;
   };
   // What the adapter hears: what the encoder's layers here make of the input, or what was received.
   Activations hear(const Input& input, const Activations& received, const BatchLoader& loader);
   // What the encoder's layers here make of the input: the hidden states, then the taps so far.
   Activations run_encoder(const Input& input, const Activations& received,
                           const BatchLoader& loader);
+  // Adapter and layers: hidden states, packed.
+  Tensor run_layers(const Input& input, const Activations& received, Trial* trial,
+                    const TextBatch& text);
+  // And the loss. `again`: where they are to be made again.
   Activations run_llama(const Input& input, const Activations& received, Trial* trial,
-                        const BatchLoader& loader, double loss_scale);
+                        const BatchLoader& loader, double loss_scale, Again* again);
   Tensor splice(const Tensor& speech, const TextBatch& text) const;
   Tensor loss(const Tensor& hidden, const TextBatch& text, double scale);
 
   StagePart part_;
   std::vector<std::int64_t> taps_;
+  bool recompute_;
   std::optional<FrozenFront> frozen_front_;
   std::optional<models::WhisperEncoder> trained_encoder_;  // the layers behind, where they learn
   std::optional<models::Llama> llama_;

@@ -36,6 +36,7 @@ ModelShapes read_shapes(const TrainingOptions& options) {
   shapes.text_tokens = options.batch.max_text_tokens;
   shapes.element_bytes = options.models.precision == "float32" ? 4 : 2;
   shapes.costs = options.pipeline.measured;
+  shapes.recompute = options.pipeline.recompute;
   if (options.train.what == "lora") {
     const LoraOptions& lora = options.train.lora;
     shapes.lora = {lora.rank, lora.alpha, lora.targets};

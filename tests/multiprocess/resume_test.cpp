@@ -197,6 +197,22 @@ TEST_F(Resume, WorkingAheadGivesTheSameLosses) {
   expect_same_checkpoint(newest(validated), newest(run));
 }
 
+TEST_F(Resume, RecomputingChangesNoBit) {
+  for (const auto& [stages, replicas] : {std::pair(1, 1), std::pair(3, 2)}) {
+    const auto run_with = [&](const std::string& recompute) {
+      const fs::path run = folder_ / fmt::format("recompute-{}-{}-{}", recompute, stages, replicas);
+      const auto finished = run_command(
+          train(run, stages, replicas, "--set pipeline.schedule=gpipe --set pipeline.recompute=" + recompute));
+      EXPECT_EQ(finished.code, 0) << finished.output;
+      return run;
+    };
+    const fs::path again = run_with("true");
+    const fs::path kept = run_with("false");
+    expect_same_checkpoint(newest(again), newest(kept));
+    EXPECT_EQ(losses_of(again), losses_of(kept));
+  }
+}
+
 TEST_F(Resume, FillingChangesNoBit) {
   for (const auto& [stages, replicas] : {std::pair(2, 1), std::pair(3, 2), std::pair(8, 1)}) {
     const auto run_with = [&](const std::string& fill) {

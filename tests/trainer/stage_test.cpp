@@ -1,5 +1,7 @@
 #include "trainer/stage.h"
 
+#include <malloc.h>
+
 #include "models/safetensors.h"
 #include "runtime/core/error.h"
 #include "trainer/training_layout.h"
@@ -49,6 +51,49 @@ TEST(Stage, ACutAnywhereGivesTheSameLossAndGradientAsTheWhole) {
     EXPECT_NEAR(pass(stages, gradient) / loss, 1.0, 1e-6) << stages << " stages";
     EXPECT_LT(((gradient - whole).norm() / whole.norm()).item<double>(), 1e-5) << stages << " stages";
   }
+}
+
+// Bytes that are allocated now.
+double live_bytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return static_cast<double>(info.uordblks + info.hblkhd);
+}
+
+// What one stage of everything keeps between the passes, and the gradient in the end.
+double kept_bytes(bool recompute, at::Tensor& gradient) {
+  TrainingOptions options = shared_job();
+  options.pipeline.recompute = recompute;
+  const auto shapes = read_shapes(options);
+  const models::Tokenizer tokenizer(options.models.llm);
+  const BatchLoader loader(options.dataset, tokenizer, options.batch, shapes.adapter.queries, 1);
+  Trial trial(0, shapes.adapter, options.optimizer, options.seed, 10, at::kFloat);
+  models::ModelFolder speech(options.models.speech);
+  models::ModelFolder llm(options.models.llm);
+  Stage stage(partition(shapes, 1).front(), shapes, speech, llm);
+  const auto rows = loader.training_rows(0, 0);
+  const auto forward = [&](std::int64_t key) {
+    (void)stage.forward({.key = key, .global_microbatch = 0, .rows = &rows, .learn = true}, {}, &trial, loader,
+                        1.0);
+  };
+  forward(0);  // what is made once is there after it
+  const double before = live_bytes();
+  forward(1);
+  const double kept = live_bytes() - before;
+  (void)stage.backward(0, {});
+  trial.parameters().gradients().zero_();
+  (void)stage.backward(1, {});
+  gradient = trial.parameters().gradients().clone();
+  return kept;
+}
+
+TEST(Stage, RecomputingKeepsLittleAndGivesTheSameGradientToTheBit) {
+  at::Tensor kept_gradient;
+  at::Tensor again_gradient;
+  const double kept = kept_bytes(false, kept_gradient);
+  const double again = kept_bytes(true, again_gradient);
+  EXPECT_TRUE(at::equal(kept_gradient, again_gradient));
+  EXPECT_GT(kept_gradient.norm().item<double>(), 0);
+  EXPECT_LT(again, kept / 2) << kept << " and " << again;
 }
 
 TEST(CheckLayout, RanksMustBeStagesTimesReplicas) {
