@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "datagen/resample.h"
@@ -50,6 +51,37 @@ void check_finite(const fs::path& path, const std::vector<float>& samples) {
     throw DataError("{}: sample {} is not a finite number", path.string(), bad - samples.begin());
   }
 }
+
+// A file in memory, as libsndfile calls it.
+struct MemoryFile {
+  std::string bytes;
+  std::size_t at = 0;
+
+  static MemoryFile& of(void* self) { return *static_cast<MemoryFile*>(self); }
+  static sf_count_t length(void* self) { return static_cast<sf_count_t>(of(self).bytes.size()); }
+  static sf_count_t tell(void* self) { return static_cast<sf_count_t>(of(self).at); }
+  static sf_count_t seek(sf_count_t offset, int from, void* self) {
+    const sf_count_t base = from == SEEK_SET ? 0 : from == SEEK_CUR ? tell(self) : length(self);
+    of(self).at = static_cast<std::size_t>(std::max<sf_count_t>(0, base + offset));
+    return tell(self);
+  }
+  static sf_count_t read(void* target, sf_count_t count, void* self) {
+    MemoryFile& file = of(self);
+    const std::size_t left = file.bytes.size() - std::min(file.at, file.bytes.size());
+    const std::size_t taken = std::min(left, static_cast<std::size_t>(count));
+    std::memcpy(target, file.bytes.data() + file.at, taken);
+    file.at += taken;
+    return static_cast<sf_count_t>(taken);
+  }
+  static sf_count_t write(const void* source, sf_count_t count, void* self) {
+    MemoryFile& file = of(self);
+    const auto length = static_cast<std::size_t>(count);
+    file.bytes.resize(std::max(file.bytes.size(), file.at + length));
+    std::memcpy(file.bytes.data() + file.at, source, length);
+    file.at += length;
+    return count;
+  }
+};
 
 }  // namespace
 
@@ -144,6 +176,30 @@ void write_wav(const fs::path& path, const Waveform& waveform) {
       throw InternalError("{}: cannot write {} samples; is the disk full?", path.string(), count);
     }
   });
+}
+
+std::string encode_flac(const Waveform& waveform) {
+  SF_INFO info{};
+  info.samplerate = waveform.sample_rate;
+  info.channels = 1;
+  info.format = SF_FORMAT_FLAC | SF_FORMAT_PCM_16;
+  SF_VIRTUAL_IO calls{.get_filelen = MemoryFile::length,
+                      .seek = MemoryFile::seek,
+                      .read = MemoryFile::read,
+                      .write = MemoryFile::write,
+                      .tell = MemoryFile::tell};
+  MemoryFile memory;
+  SoundFile file(sf_open_virtual(&calls, SFM_WRITE, &info, &memory));
+  if (file == nullptr) {
+    throw InternalError("FLAC: {}", sf_strerror(nullptr));
+  }
+  sf_command(file.get(), SFC_SET_CLIPPING, nullptr, SF_TRUE);
+  const auto count = static_cast<sf_count_t>(waveform.samples.size());
+  if (sf_write_float(file.get(), waveform.samples.data(), count) != count) {
+    throw InternalError("FLAC: {}", sf_strerror(file.get()));
+  }
+  file.reset();
+  return std::move(memory.bytes);
 }
 
 }  // namespace desta::datagen

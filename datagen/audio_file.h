@@ -37,4 +37,7 @@ struct AudioInfo {
 // for a waveform with samples that are not finite.
 void write_wav(const std::filesystem::path& path, const Waveform& waveform);
 
+// The bytes of a 16-bit FLAC file, which browsers play. Samples outside [-1, 1] are clipped.
+[[nodiscard]] std::string encode_flac(const Waveform& waveform);
+
 }  // namespace desta::datagen

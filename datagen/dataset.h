@@ -6,11 +6,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
+
+#include "datagen/key_set.h"
 
 namespace desta::datagen {
 
@@ -22,7 +25,8 @@ struct Row {
   std::string prompt;
   std::string response;
   std::string metadata_json;  // metadata_to_json(), or {} where nothing is known
-  std::string generator;      // the model that wrote the response and how
+  std::string generator;      // the model that wrote the response
+  std::string decoding;       // how it was sampled, as in row_key(); empty where that was not kept
   std::uint64_t seed = 0;     // of the response's sampling
   double duration = 0;        // s
 
@@ -36,6 +40,10 @@ struct Row {
                                   std::string_view prompt, std::string_view generator,
                                   std::uint64_t seed, std::string_view decoding);
 
+// What an id is known by in memory: the number that its sixteen lower-case hexadecimal digits are; of
+// an id of another form, the XXH3.
+[[nodiscard]] std::uint64_t key_of(std::string_view id);
+
 // The seed that the response of `row` is sampled with: the words depend on the row alone, not on its
 // batch.
 [[nodiscard]] std::uint64_t sampling_seed(const Row& row);
@@ -44,7 +52,8 @@ struct Row {
 // numbering goes on behind them.
 class DatasetWriter {
  public:
-  // Throws ConfigError when `rows_per_shard` is 0, DataError when the folder holds a damaged shard.
+  // Reads the keys of the rows that are there. Throws ConfigError when `rows_per_shard` is 0, DataError
+  // for a shard that is cut short, damaged in its keys or none of ours.
   explicit DatasetWriter(std::filesystem::path folder, std::size_t rows_per_shard = 1000);
   // Does not write: rows since the last full shard are lost unless finish() was called.
   ~DatasetWriter() = default;
@@ -56,8 +65,8 @@ class DatasetWriter {
   // Writes what is buffered, as a shard that may be short.
   void finish();
 
-  [[nodiscard]] bool contains(const std::string& id) const { return ids_.contains(id); }
-  [[nodiscard]] std::size_t size() const { return ids_.size(); }  // rows, buffered ones included
+  [[nodiscard]] bool contains(const std::string& id) const { return keys_.contains(key_of(id)); }
+  [[nodiscard]] std::size_t size() const { return keys_.size(); }  // rows, buffered ones included
 
  private:
   void write_shard();
@@ -66,7 +75,7 @@ class DatasetWriter {
   std::size_t rows_per_shard_;
   std::size_t next_shard_ = 0;
   std::vector<Row> buffer_;
-  std::unordered_set<std::string> ids_;
+  KeySet keys_;
 };
 
 enum class DamagedShards {
@@ -74,11 +83,13 @@ enum class DamagedShards {
   kSkip,    // its rows are left out and problems() names it
 };
 
-// Reads a dataset folder. Opening reads only the ids and checksums; a row is read when asked for
-// and compared with its own checksum. A few shards are kept open, so any order of access is fine.
+// Reads a dataset folder. Opening reads only the keys and keeps them, eight bytes a row; a row is read
+// when asked for and compared with its own checksum. A few shards are kept open, so any order of access
+// is fine.
 class Dataset {
  public:
-  // Throws DataError when the folder is missing or holds no shard, or for a damaged shard.
+  // Throws DataError when the folder is missing or holds no shard, or for a shard that is cut short,
+  // damaged in its keys, of another version or none of ours. Other damage is found when it is read.
   [[nodiscard]] static Dataset open(const std::filesystem::path& folder,
                                     DamagedShards damaged = DamagedShards::kRefuse);
   Dataset(Dataset&&) noexcept;
@@ -89,8 +100,12 @@ class Dataset {
   // Row `index` in the order of shards and of rows within them. Throws DataError naming shard and
   // row when it does not match its checksum, InternalError when index >= size().
   [[nodiscard]] Row row(std::size_t index) const;
-  [[nodiscard]] const std::string& id(std::size_t index) const;
-  [[nodiscard]] bool contains(const std::string& id) const;
+  // Every row with its index, in order: some ten times as fast as row by row. Throws as row() does.
+  void for_each(const std::function<void(std::size_t, const Row&)>& visit) const;
+  [[nodiscard]] std::string id(std::size_t index) const;
+  // The row of this id. Looks at every key.
+  [[nodiscard]] std::optional<std::size_t> find(std::string_view id) const;
+  [[nodiscard]] bool contains(std::string_view id) const { return find(id).has_value(); }
   // What was skipped and why, one line each.
   [[nodiscard]] const std::vector<std::string>& problems() const;
 
@@ -102,6 +117,9 @@ class Dataset {
 
 // The shards of a folder in order: shard-000000.h5, shard-000001.h5, ...
 [[nodiscard]] std::vector<std::filesystem::path> list_shards(const std::filesystem::path& folder);
+// The same, and a DataError when there is no such folder or not one shard in it.
+[[nodiscard]] std::vector<std::filesystem::path> require_shards(
+    const std::filesystem::path& folder);
 
 struct ImportReport {
   std::size_t rows = 0;               // appended

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "runtime/core/error.h"
@@ -16,7 +17,7 @@ using runtime::DataError;
 using runtime::InternalError;
 
 constexpr std::string_view kFormat = "desta-dataset";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 struct TextColumn {
   const char* name;
@@ -31,7 +32,10 @@ constexpr auto kTextColumns = std::to_array<TextColumn>({
     {"response", &Row::response},
     {"metadata_json", &Row::metadata_json},
     {"generator", &Row::generator},
+    {"decoding", &Row::decoding},
 });
+constexpr std::size_t kTextColumnsOfVersion1 = 8;
+constexpr const char* kKey = "key";
 constexpr const char* kSeed = "seed";
 constexpr const char* kDuration = "duration";
 constexpr const char* kChecksum = "row_checksum";
@@ -56,14 +60,17 @@ Hdf5Handle text_type() {
   return type;
 }
 
-void write_column(hid_t file, const char* name, hid_t stored, hid_t memory, std::size_t rows,
-                  const void* values) {
+Hdf5Handle make_column(hid_t file, const char* name, hid_t stored, std::size_t rows) {
   const hsize_t extent = rows;
   const Hdf5Handle space =
       checked(H5Screate_simple(1, &extent, nullptr), H5Sclose, "making a data space");
-  const Hdf5Handle column =
-      checked(H5Dcreate2(file, name, stored, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-              H5Dclose, "making a column");
+  return checked(H5Dcreate2(file, name, stored, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                 H5Dclose, "making a column");
+}
+
+void write_column(hid_t file, const char* name, hid_t stored, hid_t memory, std::size_t rows,
+                  const void* values) {
+  const Hdf5Handle column = make_column(file, name, stored, rows);
   check(H5Dwrite(column.get(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "writing a column");
 }
 
@@ -94,8 +101,18 @@ std::string read_text_attribute(hid_t file, const char* name) {
   return value;
 }
 
-std::string shard_checksum(const std::vector<std::uint64_t>& rows) {
-  return runtime::to_hex(runtime::hash64(std::as_bytes(std::span(rows)), rows.size()));
+// Nothing when the attribute is missing or of another type.
+std::optional<std::uint32_t> read_number_attribute(hid_t file, const char* name) {
+  const Hdf5Handle attribute(H5Aopen(file, name, H5P_DEFAULT), H5Aclose);
+  std::uint32_t value = 0;
+  if (!attribute.valid() || H5Aread(attribute.get(), H5T_NATIVE_UINT32, &value) < 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+std::string checksum_over(const std::vector<std::uint64_t>& numbers) {
+  return runtime::to_hex(runtime::hash64(std::as_bytes(std::span(numbers)), numbers.size()));
 }
 
 Hdf5Handle access_list() {
@@ -103,7 +120,124 @@ Hdf5Handle access_list() {
   // The format of HDF5 1.8 checksums its own structures. That of 1.10 would also mark the image of
   // a file that is open as in use.
   check(H5Pset_libver_bounds(list.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "access list");
+  // What describes the columns lies together, at the beginning, and of a column only the row that is
+  // wanted is read: by default HDF5 would keep 64 KiB of each.
+  check(H5Pset_meta_block_size(list.get(), 8192), "access list");
+  check(H5Pset_sieve_buf_size(list.get(), 512), "access list");
   return list;
+}
+
+// A few neighbouring rows of a column of `rows`.
+class Block {
+ public:
+  Block(std::size_t rows, std::size_t first, std::size_t count) : count_(count) {
+    const hsize_t extent = rows;
+    const hsize_t start = first;
+    const hsize_t length = count;
+    file_ = checked(H5Screate_simple(1, &extent, nullptr), H5Sclose, "making a data space");
+    check(H5Sselect_hyperslab(file_.get(), H5S_SELECT_SET, &start, nullptr, &length, nullptr),
+          "selecting rows");
+    memory_ = checked(H5Screate_simple(1, &length, nullptr), H5Sclose, "making a data space");
+    // HDF5 would otherwise clear a megabyte for each call.
+    constexpr std::size_t kStringReference = 16;
+    transfer_ = checked(H5Pcreate(H5P_DATASET_XFER), H5Pclose, "transfer list");
+    check(H5Pset_buffer(transfer_.get(), kStringReference * std::clamp<std::size_t>(count, 16, 4096),
+                        nullptr, nullptr),
+          "transfer list");
+  }
+
+  [[nodiscard]] bool read(hid_t column, hid_t type, void* values) const {
+    return H5Dread(column, type, memory_.get(), file_.get(), transfer_.get(), values) >= 0;
+  }
+  // Calls take(row of the block, text).
+  template <typename Take>
+  [[nodiscard]] bool read_texts(hid_t column, hid_t type, const Take& take) const {
+    std::vector<char*> texts(count_, nullptr);
+    const bool ok = read(column, type, texts.data());
+    for (std::size_t i = 0; i < count_; ++i) {
+      take(i, texts[i] == nullptr ? "" : texts[i]);
+      H5free_memory(texts[i]);
+    }
+    return ok;
+  }
+  void write(hid_t column, hid_t type, const void* values) const {
+    check(H5Dwrite(column, type, memory_.get(), file_.get(), transfer_.get(), values),
+          "writing a column");
+  }
+
+ private:
+  std::size_t count_;
+  Hdf5Handle file_;
+  Hdf5Handle memory_;
+  Hdf5Handle transfer_;
+};
+
+// All texts of a few rows, then those of the next: HDF5 puts them into the file as they come, and a row
+// that is read alone then lies in one place.
+void write_texts(hid_t file, const std::vector<Row>& rows) {
+  constexpr std::size_t kTogether = 8;
+  const Hdf5Handle text = text_type();
+  std::vector<Hdf5Handle> columns;
+  for (const TextColumn& column : kTextColumns) {
+    columns.push_back(make_column(file, column.name, text.get(), rows.size()));
+  }
+  for (std::size_t first = 0; first < rows.size(); first += kTogether) {
+    const std::size_t count = std::min(kTogether, rows.size() - first);
+    const Block block(rows.size(), first, count);
+    for (std::size_t column = 0; column < columns.size(); ++column) {
+      std::array<const char*, kTogether> values{};
+      for (std::size_t i = 0; i < count; ++i) {
+        values[i] = (rows[first + i].*kTextColumns[column].member).c_str();
+      }
+      block.write(columns[column].get(), text.get(), values.data());
+    }
+  }
+}
+
+DataError damaged(const fs::path& path, const std::string& what) {
+  return DataError(
+      "{}: a damaged dataset shard ({}); delete it, and desta-datagen fills in what is missing",
+      path.string(), what);
+}
+
+struct OpenFile {
+  Hdf5Handle file;
+  std::uint32_t version;
+};
+
+OpenFile open_shard(const fs::path& path) {
+  const Hdf5Handle access = access_list();
+  Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  if (!file.valid()) {
+    throw damaged(path, "not an HDF5 file, or cut short");
+  }
+  if (read_text_attribute(file.get(), "format") != kFormat) {
+    throw DataError(
+        "{}: an HDF5 file, but no shard of a dataset (its format attribute is not \"{}\"); move it "
+        "out of this folder",
+        path.string(), kFormat);
+  }
+  const auto version = read_number_attribute(file.get(), "version");
+  if (!version || *version < 1 || *version > kVersion) {
+    throw DataError(
+        "{}: a dataset shard of version {}; this program reads 1 to {}: use the one that wrote it",
+        path.string(), version ? std::to_string(*version) : "unknown", kVersion);
+  }
+  return {std::move(file), *version};
+}
+
+// -1 when it is no column.
+std::int64_t rows_of(hid_t column) {
+  const Hdf5Handle space(H5Dget_space(column), H5Sclose);
+  return space.valid() && H5Sget_simple_extent_ndims(space.get()) == 1
+             ? H5Sget_simple_extent_npoints(space.get())
+             : -1;
+}
+
+// The whole of a column of numbers; false when it cannot be read.
+bool read_numbers(hid_t column, std::vector<std::uint64_t>& numbers) {
+  numbers.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, rows_of(column))));
+  return H5Dread(column, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers.data()) >= 0;
 }
 
 }  // namespace
@@ -118,7 +252,10 @@ std::unique_lock<std::recursive_mutex> lock_hdf5() {
 std::uint64_t checksum_of(const Row& row) {
   std::uint64_t sum = runtime::hash64(fmt::format("{}/{}", row.seed, row.duration));
   for (const TextColumn& column : kTextColumns) {
-    sum = runtime::hash64(row.*column.member, sum);
+    // Rows of version 1 have no decoding, and their checksums none of it.
+    if (column.member != &Row::decoding || !row.decoding.empty()) {
+      sum = runtime::hash64(row.*column.member, sum);
+    }
   }
   return sum;
 }
@@ -128,34 +265,41 @@ std::string encode_shard(const std::vector<Row>& rows) {
   const Hdf5Handle access = access_list();
   constexpr std::size_t kGrowth = 1 << 20;
   check(H5Pset_fapl_core(access.get(), kGrowth, 0), "a file in memory");
-  const Hdf5Handle file = checked(H5Fcreate("shard", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()),
+  // All columns are named in the root's own header: with more than eight, HDF5 would make an index.
+  const Hdf5Handle creation = checked(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "creation list");
+  check(H5Pset_link_phase_change(creation.get(), 32, 24), "creation list");
+  const Hdf5Handle file = checked(H5Fcreate("shard", H5F_ACC_TRUNC, creation.get(), access.get()),
                                   H5Fclose, "making a shard");
-  const Hdf5Handle text = text_type();
-  for (const TextColumn& column : kTextColumns) {
-    std::vector<const char*> values;
-    for (const Row& row : rows) {
-      values.push_back((row.*column.member).c_str());
-    }
-    write_column(file.get(), column.name, text.get(), text.get(), rows.size(), values.data());
-  }
   std::vector<std::uint64_t> seeds;
+  std::vector<std::uint64_t> keys;
   std::vector<std::uint64_t> checksums;
   std::vector<double> durations;
+  bool ids_are_keys = true;
   for (const Row& row : rows) {
     seeds.push_back(row.seed);
     durations.push_back(row.duration);
+    keys.push_back(key_of(row.id));
+    ids_are_keys = ids_are_keys && row.id == runtime::to_hex(keys.back());
     checksums.push_back(checksum_of(row));
   }
-  write_column(file.get(), kSeed, H5T_STD_U64LE, H5T_NATIVE_UINT64, rows.size(), seeds.data());
-  write_column(file.get(), kDuration, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, rows.size(),
-               durations.data());
-  write_column(file.get(), kChecksum, H5T_STD_U64LE, H5T_NATIVE_UINT64, rows.size(),
-               checksums.data());
+  const auto write_numbers = [&](const char* name, const std::vector<std::uint64_t>& numbers) {
+    write_column(file.get(), name, H5T_STD_U64LE, H5T_NATIVE_UINT64, numbers.size(), numbers.data());
+  };
+  // First what is read first, so that one look at the disk finds all of it.
   const std::uint64_t count = rows.size();
   write_text_attribute(file.get(), "format", std::string(kFormat));
   write_attribute(file.get(), "version", H5T_STD_U32LE, H5T_NATIVE_UINT32, &kVersion);
   write_attribute(file.get(), "rows", H5T_STD_U64LE, H5T_NATIVE_UINT64, &count);
-  write_text_attribute(file.get(), "checksum", shard_checksum(checksums));
+  write_text_attribute(file.get(), "checksum", checksum_over(checksums));
+  if (ids_are_keys) {
+    write_text_attribute(file.get(), "key_checksum", checksum_over(keys));
+    write_numbers(kKey, keys);
+  }
+  write_numbers(kChecksum, checksums);
+  write_numbers(kSeed, seeds);
+  write_column(file.get(), kDuration, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, rows.size(),
+               durations.data());
+  write_texts(file.get(), rows);
   check(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "flushing a shard");
   // The driver's own buffer: H5Fget_file_image would clear a flag without mending the checksum
   // over it (HDF5 1.10).
@@ -173,108 +317,109 @@ std::string encode_shard(const std::vector<Row>& rows) {
   return {image, end};
 }
 
+ShardKeys read_shard_keys(const fs::path& path) {
+  const auto lock = lock_hdf5();
+  ShardKeys found;
+  {
+    const OpenFile shard = open_shard(path);
+    const Hdf5Handle column(H5Dopen2(shard.file.get(), kKey, H5P_DEFAULT), H5Dclose);
+    if (column.valid()) {
+      if (!read_numbers(column.get(), found.keys) ||
+          checksum_over(found.keys) != read_text_attribute(shard.file.get(), "key_checksum")) {
+        throw damaged(path, "the checksum of its keys does not match");
+      }
+      return found;
+    }
+  }
+  found.ids = ShardReader(path).ids();
+  bool ids_are_keys = true;
+  for (const std::string& id : found.ids) {
+    found.keys.push_back(key_of(id));
+    ids_are_keys = ids_are_keys && id == runtime::to_hex(found.keys.back());
+  }
+  if (ids_are_keys) {
+    found.ids.clear();
+  }
+  return found;
+}
+
 ShardReader::ShardReader(fs::path path) : path_(std::move(path)) {
   const auto lock = lock_hdf5();
-  const auto damaged = [&](const std::string& what) {
-    return DataError(
-        "{}: a damaged dataset shard ({}); delete it, and desta-datagen fills in what is missing",
-        path_.string(), what);
-  };
-  const Hdf5Handle access = access_list();
-  file_ = Hdf5Handle(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
-  if (!file_.valid()) {
-    throw damaged("not an HDF5 file, or cut short");
-  }
-  if (read_text_attribute(file_.get(), "format") != kFormat) {
-    throw damaged("its format attribute is not \"desta-dataset\"");
-  }
-  const auto open_column = [&](const char* name) -> hid_t {
-    columns_.emplace_back(H5Dopen2(file_.get(), name, H5P_DEFAULT), H5Dclose);
-    if (!columns_.back().valid()) {
-      throw damaged(fmt::format("the column {} is missing", name));
+  OpenFile shard = open_shard(path_);
+  file_ = std::move(shard.file);
+  version_ = shard.version;
+  const auto open_column = [&](const char* name) {
+    Hdf5Handle column(H5Dopen2(file_.get(), name, H5P_DEFAULT), H5Dclose);
+    if (!column.valid()) {
+      throw damaged(path_, fmt::format("the column {} is missing", name));
     }
-    return columns_.back().get();
+    return column;
   };
-  const auto rows_of = [](hid_t column) -> std::int64_t {
-    const Hdf5Handle space(H5Dget_space(column), H5Sclose);
-    return space.valid() && H5Sget_simple_extent_ndims(space.get()) == 1
-               ? H5Sget_simple_extent_npoints(space.get())
-               : -1;
-  };
-  for (const TextColumn& column : kTextColumns) {
-    open_column(column.name);
+  for (std::size_t i = 0; i < (version_ == 1 ? kTextColumnsOfVersion1 : kTextColumns.size()); ++i) {
+    texts_.push_back(open_column(kTextColumns[i].name));
   }
-  open_column(kSeed);
-  open_column(kDuration);
-  const hid_t checksums = open_column(kChecksum);
-  const std::int64_t rows = rows_of(checksums);
-  for (const Hdf5Handle& column : columns_) {
-    if (rows < 0 || rows_of(column.get()) != rows) {
-      throw damaged("its columns differ in length");
-    }
+  seeds_ = open_column(kSeed);
+  durations_ = open_column(kDuration);
+  const Hdf5Handle checksums = open_column(kChecksum);
+  const std::int64_t rows = rows_of(checksums.get());
+  const auto differs = [&](const Hdf5Handle& column) { return rows_of(column.get()) != rows; };
+  if (rows < 0 || differs(seeds_) || differs(durations_) ||
+      std::any_of(texts_.begin(), texts_.end(), differs)) {
+    throw damaged(path_, "its columns differ in length");
   }
-  checksums_.resize(static_cast<std::size_t>(rows));
-  if (H5Dread(checksums, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, checksums_.data()) < 0 ||
-      shard_checksum(checksums_) != read_text_attribute(file_.get(), "checksum")) {
-    throw damaged("its checksum does not match");
+  if (!read_numbers(checksums.get(), checksums_) ||
+      checksum_over(checksums_) != read_text_attribute(file_.get(), "checksum")) {
+    throw damaged(path_, "its checksum does not match");
   }
 }
 
 std::vector<std::string> ShardReader::ids() const {
   const auto lock = lock_hdf5();
   const Hdf5Handle type = text_type();
-  std::vector<char*> texts(size(), nullptr);
-  const herr_t status =
-      H5Dread(columns_[0].get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data());
-  std::vector<std::string> ids;
-  for (char* text : texts) {
-    ids.emplace_back(text == nullptr ? "" : text);
-    H5free_memory(text);
-  }
-  if (status < 0) {
-    throw DataError(
-        "{}: a damaged dataset shard (ids); delete it, and desta-datagen fills in what is missing",
-        path_.string());
+  std::vector<std::string> ids(size());
+  if (size() > 0 && !Block(size(), 0, size()).read_texts(
+                        texts_[0].get(), type.get(),
+                        [&](std::size_t i, const char* text) { ids[i] = text; })) {
+    throw damaged(path_, "ids");
   }
   return ids;
 }
 
-Row ShardReader::row(std::size_t index) const {
+std::vector<Row> ShardReader::rows(std::size_t first, std::size_t count) const {
   const auto lock = lock_hdf5();
-  const hsize_t start = index;
-  const hsize_t one = 1;
-  const hsize_t extent = size();
-  const Hdf5Handle file_space =
-      checked(H5Screate_simple(1, &extent, nullptr), H5Sclose, "making a data space");
-  check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, &start, nullptr, &one, nullptr),
-        "selecting a row");
-  const Hdf5Handle memory_space =
-      checked(H5Screate_simple(1, &one, nullptr), H5Sclose, "making a data space");
-  const Hdf5Handle text = text_type();
-  bool ok = true;
-  const auto read = [&](std::size_t column, hid_t type, void* value) {
-    ok = H5Dread(columns_[column].get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT,
-                 value) >= 0 &&
-         ok;
-  };
-  Row row;
-  for (std::size_t i = 0; i < kTextColumns.size(); ++i) {
-    char* value = nullptr;
-    read(i, text.get(), &value);
-    if (value != nullptr) {
-      row.*kTextColumns[i].member = value;
-      H5free_memory(value);
-    }
+  std::vector<Row> rows(count);
+  if (count == 0) {
+    return rows;
   }
-  read(kTextColumns.size(), H5T_NATIVE_UINT64, &row.seed);
-  read(kTextColumns.size() + 1, H5T_NATIVE_DOUBLE, &row.duration);
-  if (!ok || checksum_of(row) != checksums_[index]) {
-    throw DataError(
+  const auto bad = [&](std::size_t row) {
+    return DataError(
         "{}: row {} is damaged (checksum); delete the shard, and desta-datagen fills in what is "
         "missing",
-        path_.string(), index);
+        path_.string(), row);
+  };
+  const Block block(size(), first, count);
+  const Hdf5Handle text = text_type();
+  std::vector<std::uint64_t> seeds(count);
+  std::vector<double> durations(count);
+  bool ok = block.read(seeds_.get(), H5T_NATIVE_UINT64, seeds.data()) &&
+            block.read(durations_.get(), H5T_NATIVE_DOUBLE, durations.data());
+  for (std::size_t column = 0; column < texts_.size(); ++column) {
+    const auto member = kTextColumns[column].member;
+    ok = block.read_texts(texts_[column].get(), text.get(),
+                          [&](std::size_t i, const char* value) { rows[i].*member = value; }) &&
+         ok;
   }
-  return row;
+  for (std::size_t i = 0; i < count; ++i) {
+    rows[i].seed = seeds[i];
+    rows[i].duration = durations[i];
+    if (checksum_of(rows[i]) != checksums_[first + i]) {
+      throw bad(first + i);
+    }
+  }
+  if (!ok) {
+    throw bad(first);
+  }
+  return rows;
 }
 
 }  // namespace desta::datagen

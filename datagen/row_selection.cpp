@@ -8,8 +8,7 @@
 namespace desta::datagen {
 
 std::vector<std::size_t> matching_rows(const Dataset& dataset, const RowSelection& selection) {
-  const auto matches = [&](std::size_t index) {
-    const Row row = dataset.row(index);
+  const auto matches = [&](const Row& row) {
     if (row.generator != selection.generator || row.seed != selection.seed ||
         std::find(selection.prompts.begin(), selection.prompts.end(), row.prompt) ==
             selection.prompts.end()) {
@@ -22,11 +21,11 @@ std::vector<std::size_t> matching_rows(const Dataset& dataset, const RowSelectio
                              selection.decoding);
   };
   std::vector<std::size_t> rows;
-  for (std::size_t i = 0; i < dataset.size(); ++i) {
-    if (matches(i)) {
-      rows.push_back(i);
+  dataset.for_each([&](std::size_t index, const Row& row) {
+    if (matches(row)) {
+      rows.push_back(index);
     }
-  }
+  });
   std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
     return dataset.id(a) < dataset.id(b);
   });

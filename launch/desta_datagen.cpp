@@ -50,9 +50,10 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
       row.prompt = prompt;
       row.metadata_json = datagen::metadata_to_json(source.metadata).dump();
       row.generator = generator;
+      row.decoding = config.data.decoding.describe();
       row.seed = config.data_seed();
       row.id = datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
-                                row.seed, config.data.decoding.describe());
+                                row.seed, row.decoding);
       rows.push_back(std::move(row));
     }
   }

@@ -90,18 +90,6 @@ int run_body(Job& job, const std::function<void(Job&)>& body) {
 
 }  // namespace
 
-int report_errors(const std::function<int()>& work) {
-  try {
-    return work();
-  } catch (const runtime::Error& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::exit_code(error.kind());
-  } catch (const std::exception& error) {
-    runtime::log().error("{}", error.what());
-    return runtime::kExitFailure;
-  }
-}
-
 // What is wrong for all ranks is said by the first alone: the others give it time to end them.
 int fail(const runtime::MpiEnvironment& mpi, const std::string& message, int code) {
   if (mpi.rank() != 0) {

@@ -9,6 +9,7 @@
 
 #include "launch/config.h"
 #include "launch/job_environment.h"
+#include "launch/report_errors.h"
 #include "runtime/actor/actor_system.h"
 #include "runtime/collectives/communicator.h"
 #include "runtime/transport/mpi_environment.h"
@@ -59,9 +60,6 @@ class Program {
   std::string join_;
   std::string token_file_;
 };
-
-// Runs the work of a process that is no rank of a job; an error becomes one line and its exit code.
-[[nodiscard]] int report_errors(const std::function<int()>& work);
 
 // Prints the error and, where other ranks may be waiting, ends the job at once; otherwise returns the
 // exit code.

@@ -271,29 +271,6 @@ void draw_series(Svg& svg, const LineSeries& series, const Frame& frame, double 
 
 }  // namespace
 
-std::string escape_markup(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
-
 std::string dot_plot(const std::vector<DotPanel>& panels, const std::string& reference) {
   static constexpr double kTop = 34;
   static constexpr double kGap = 26;

@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "runtime/core/markup.h"
+
 namespace desta::launch {
 
-// `text` as it stands in HTML and SVG.
-[[nodiscard]] std::string escape_markup(const std::string& text);
+using runtime::escape_markup;
 
 // Mean and deviation (the bar) of a row, and its single values (the small dots).
 struct DotRow {

@@ -47,6 +47,11 @@ TEST_F(DataJob, TheSameCommandTwiceWritesNothingNew) {
   ASSERT_EQ(run_command(datagen(data)).code, 0);
   const auto rows = rows_of(data);
   EXPECT_EQ(rows.size(), 24u);
+  for (const auto& [id, row] : rows) {
+    EXPECT_EQ(id, datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
+                                   row.seed, row.decoding))
+        << "a row says what its id is made of";
+  }
   std::map<fs::path, fs::file_time_type> before;
   for (const auto& shard : datagen::list_shards(data / "dataset/train")) {
     before[shard] = fs::last_write_time(shard);
