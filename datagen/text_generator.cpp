@@ -18,21 +18,19 @@ at::Tensor TextGenerator::embed(const std::vector<models::TokenId>& tokens) cons
 std::vector<std::string> TextGenerator::answer(
     const std::vector<TextRequest>& requests, const DecodingOptions& options,
     const std::function<void(std::size_t)>& progress) const {
-  std::vector<GenerationRequest> embedded;
+  std::vector<GenerationRequest> prompts;
   for (const auto& request : requests) {
-    embedded.push_back({embed(models::text_prompt(format_, request.text)), request.seed});
+    prompts.push_back({.seed = request.seed, .tokens = models::text_prompt(format_, request.text)});
   }
-  return answer_embedded(embedded, options, progress);
+  return answer_prompts(prompts, options, progress);
 }
 
-std::vector<std::string> TextGenerator::answer_embedded(
+std::vector<std::string> TextGenerator::answer_prompts(
     const std::vector<GenerationRequest>& requests, const DecodingOptions& options,
     const std::function<void(std::size_t)>& progress) const {
-  std::vector<std::string> answers;
-  for (const auto& tokens :
-       generate(llama_, requests, options, format_.end_of_turn(), progress)) {
-    answers.push_back(tokenizer_.decode(tokens));
-    std::erase(answers.back(), '\0');
+  auto answers = generate(llama_, tokenizer_, format_.end_of_turn(), requests, options, progress);
+  for (auto& answer : answers) {
+    std::erase(answer, '\0');
   }
   return answers;
 }

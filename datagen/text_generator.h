@@ -36,8 +36,8 @@ class TextGenerator {
       const std::vector<TextRequest>& requests, const DecodingOptions& options,
       const std::function<void(std::size_t)>& progress = {}) const;
 
-  // Answers to prompts that are embedded already.
-  [[nodiscard]] std::vector<std::string> answer_embedded(
+  // Answers to prompts that are tokens or embedded already.
+  [[nodiscard]] std::vector<std::string> answer_prompts(
       const std::vector<GenerationRequest>& requests, const DecodingOptions& options,
       const std::function<void(std::size_t)>& progress = {}) const;
 

@@ -67,7 +67,11 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("max_new_tokens", c.data.decoding.max_new_tokens);
     v.value("temperature", c.data.decoding.temperature);
     v.value("top_p", c.data.decoding.top_p);
+    v.value("top_k", c.data.decoding.top_k);
+    v.value("repetition_penalty", c.data.decoding.repetition_penalty);
+    v.value("stop", c.data.decoding.stop);
     v.value("batch_size", c.data.decoding.batch_size);
+    v.value("cache_mib", c.data.decoding.cache_mib);
   });
   v.section("pipeline", [&] {
     v.value("stages", t.pipeline.stages);

@@ -40,7 +40,10 @@ inline void check_ranges(
   zero_or_more("generation.temperature", c.data.decoding.temperature);
   require("generation.top_p", c.data.decoding.top_p > 0 && c.data.decoding.top_p <= 1,
           "more than 0 and at most 1");
+  zero_or_more("generation.top_k", static_cast<double>(c.data.decoding.top_k));
+  require("generation.repetition_penalty", c.data.decoding.repetition_penalty > 0, "more than 0");
   one_or_more("generation.batch_size", c.data.decoding.batch_size);
+  one_or_more("generation.cache_mib", c.data.decoding.cache_mib);
   one_or_more("pipeline.stages", t.pipeline.stages);
   one_or_more("pipeline.chunks", t.pipeline.chunks);
   zero_or_more("pipeline.memory_gib", t.pipeline.memory_gib);

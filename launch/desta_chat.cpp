@@ -45,7 +45,7 @@ void chat(Request request) {
   const trainer::SpeechLanguageModel model(config.training, request.adapter);
   const auto heard = model.hear({wave}).front();
   const auto prompt = model.prompt(heard, request.question, request.system);
-  fmt::print("{}\n", model.text().answer_embedded({prompt}, request.decoding).front());
+  fmt::print("{}\n", model.text().answer_prompts({prompt}, request.decoding).front());
 }
 
 }  // namespace

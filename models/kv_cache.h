@@ -1,4 +1,4 @@
-// Keys and values of positions already seen, for a batch whose rows may have different lengths.
+// Keys and values of positions already seen, for a batch whose rows have one length.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,33 +14,26 @@ class KvCache {
   KvCache(std::int64_t layers, std::int64_t batch, std::int64_t heads, std::int64_t capacity,
           std::int64_t head_dim, at::TensorOptions options);
 
-  [[nodiscard]] std::int64_t batch() const { return static_cast<std::int64_t>(lengths_.size()); }
-  [[nodiscard]] std::int64_t capacity() const { return capacity_; }
-  // Positions held in each row.
-  [[nodiscard]] const std::vector<std::int64_t>& lengths() const { return lengths_; }
-  [[nodiscard]] std::int64_t max_length() const;
+  // Positions held.
+  [[nodiscard]] std::int64_t length() const { return length_; }
 
-  // Stores `key` and `value` [batch, heads, new, head_dim] of one layer behind each row's own
-  // length and returns views of all that attention may read: [batch, heads, max_length() + new,
-  // head_dim]. What lies behind a row's own length is masked by attention_bias().
+  // Stores `key` and `value` [batch, heads, new, head_dim] of one layer behind what it holds and returns
+  // views of all of it: [batch, heads, length() + new, head_dim].
   std::pair<at::Tensor, at::Tensor> append(std::int64_t layer, const at::Tensor& key,
                                            const at::Tensor& value);
-  // Ends a forward pass: row b has grown by counts[b] positions.
-  void advance(const std::vector<std::int64_t>& counts);
+  // Ends a forward pass of `count` new positions.
+  void advance(std::int64_t count) { length_ += count; }
 
-  // Absolute positions of `count` new tokens: [batch, count], int64.
+  // Absolute positions of `count` new tokens: [1, count], int64.
   [[nodiscard]] at::Tensor new_positions(std::int64_t count) const;
-  // 0 where a new token may look, -inf elsewhere: [batch, 1, count, max_length() + count], float32.
+  // 0 where a new token may look, -inf elsewhere: [1, 1, count, length() + count], float32.
   [[nodiscard]] at::Tensor attention_bias(std::int64_t count) const;
-
-  // Keeps these rows, in this order (a finished row leaves the batch).
-  void keep_rows(const std::vector<std::int64_t>& rows);
 
  private:
   std::vector<at::Tensor> keys_;
   std::vector<at::Tensor> values_;
-  std::vector<std::int64_t> lengths_;
   std::int64_t capacity_;
+  std::int64_t length_ = 0;
 };
 
 }  // namespace desta::models

@@ -7,6 +7,7 @@
 #include "models/fused.h"
 #include "models/packed_attention.h"
 #include "models/product_rows.h"
+#include "models/row_product.h"
 
 namespace desta::models {
 
@@ -68,37 +69,39 @@ LlamaLayer::LlamaLayer(const LlamaConfig& config, std::int64_t index, TensorSour
 }
 
 template <typename Attend>
-Tensor LlamaLayer::run(const Tensor& hidden, const Rotary& rotary, const Attend& attend) const {
+Tensor LlamaLayer::run(const Tensor& hidden, const Rotary& rotary, Product product,
+                       const Attend& attend) const {
   const Tensor normed = rms_norm(hidden, input_norm_, eps_);
-  const Tensor q = rotate(split_heads(query_(normed), heads_), rotary.cos, rotary.sin);
-  const Tensor k = rotate(split_heads(key_(normed), kv_heads_), rotary.cos, rotary.sin);
-  const Tensor v = split_heads(value_(normed), kv_heads_);
-  const Tensor attended = hidden + at::linear(attend(q, k, v), output_);
+  const Tensor q = rotate(split_heads(query_(normed, product), heads_), rotary.cos, rotary.sin);
+  const Tensor k = rotate(split_heads(key_(normed, product), kv_heads_), rotary.cos, rotary.sin);
+  const Tensor v = split_heads(value_(normed, product), kv_heads_);
+  const Tensor attended = hidden + product(attend(q, k, v), output_);
   const Tensor inner = rms_norm(attended, post_norm_, eps_);
-  const Tensor gated = swiglu(at::linear(inner, gate_), at::linear(inner, up_));
-  return attended + at::linear(gated, down_);
+  const Tensor gated = swiglu(product(inner, gate_), product(inner, up_));
+  return attended + product(gated, down_);
 }
 
 Tensor LlamaLayer::forward(const Tensor& hidden, const Rotary& rotary, const Packing& packing,
                            const SharedKeys& shared) const {
-  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+  return run(hidden, rotary, linear, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
     return packed_attention(q, k, v, packing, shared);
   });
 }
 
 Tensor LlamaLayer::forward_keeping(const Tensor& hidden, const Rotary& rotary,
                                    SharedKeys& keys) const {
-  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+  return run(hidden, rotary, linear, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
     keys = {k[0].clone(), v[0].clone(at::MemoryFormat::Contiguous)};
     return packed_attention(q, k, v, Packing::even(1, hidden.size(1)));
   });
 }
 
-Tensor LlamaLayer::decode(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
-                          KvCache& cache, std::int64_t cache_layer) const {
-  return run(hidden, rotary, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-    const auto [keys, values] = cache.append(cache_layer, k, v);
-    return attention(q, keys, values, bias);
+Tensor LlamaLayer::step(const Tensor& hidden, const Rotary& rotary, const StepPlan& plan,
+                        PagedKvCache& cache, std::int64_t cache_layer) const {
+  const auto product = [](const Tensor& x, const Tensor& weight) { return row_product(x, weight); };
+  return run(hidden, rotary, product, [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    cache.write(cache_layer, k, v, plan);
+    return cache.attend(cache_layer, q, plan);
   });
 }
 
@@ -175,30 +178,42 @@ Tensor Llama::logits(const Tensor& hidden) const {
   return at::linear(rms_norm(hidden, norm_, config_.rms_norm_eps), head_);
 }
 
-KvCache Llama::make_cache(std::int64_t batch, std::int64_t capacity) const {
-  return KvCache(static_cast<std::int64_t>(layers_.size()), batch, config_.num_kv_heads, capacity,
-                 config_.head_dim, options_.requires_grad(c10::nullopt));
+std::int64_t Llama::page_bytes() const {
+  return 2 * static_cast<std::int64_t>(layers_.size() * options_.dtype().itemsize()) *
+         config_.num_kv_heads * config_.head_dim * kPagePositions;
 }
 
-Tensor Llama::next_logits(const Tensor& embeddings, const std::vector<std::int64_t>& counts,
-                          KvCache& cache) const {
+std::unique_ptr<KvPages> Llama::make_pages(std::int64_t count) const {
+  return std::make_unique<PagedKvCache>(static_cast<std::int64_t>(layers_.size()),
+                                        config_.num_kv_heads, config_.head_dim, count,
+                                        options_.requires_grad(c10::nullopt));
+}
+
+Tensor Llama::step(const Tensor& embeddings, const StepPlan& plan, KvPages& pages) const {
   const at::NoGradGuard no_grad;
-  const auto time = embeddings.size(1);
-  const Rotary rotary = Rotary::at_positions(cache.new_positions(time), inverse_frequencies_,
+  auto& cache = dynamic_cast<PagedKvCache&>(pages);
+  cache.copy(plan.copies);
+  std::vector<std::int64_t> positions;
+  std::vector<std::int64_t> wanted;
+  for (const auto& rows : plan.sequences) {
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      positions.push_back(rows.first + i);
+    }
+    if (rows.wants_logits) {
+      wanted.push_back(static_cast<std::int64_t>(positions.size()) - 1);
+    }
+  }
+  const Rotary rotary = Rotary::at_positions(at::tensor(positions, at::kLong), inverse_frequencies_,
                                              embeddings.scalar_type());
-  const Tensor bias = cache.attention_bias(time).to(embeddings.device());
-  Tensor hidden = embeddings;
+  Tensor hidden = embeddings.unsqueeze(0);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    hidden = layers_[i].decode(hidden, rotary, bias, cache, static_cast<std::int64_t>(i));
+    hidden = layers_[i].step(hidden, rotary, plan, cache, static_cast<std::int64_t>(i));
   }
-  cache.advance(counts);
-  std::vector<std::int64_t> last;
-  for (const auto count : counts) {
-    last.push_back(count - 1);
+  if (wanted.empty()) {
+    return at::empty({0, config_.vocab_size}, hidden.options().dtype(at::kFloat));
   }
-  const Tensor rows = at::arange(hidden.size(0), at::kLong);
-  const Tensor ends = hidden.index({rows, at::tensor(last, at::kLong)});
-  return logits(ends).to(at::kFloat);
+  const Tensor ends = hidden[0].index_select(0, at::tensor(wanted, at::kLong).to(hidden.device()));
+  return row_product(rms_norm(ends, norm_, config_.rms_norm_eps), head_, /*wide=*/true);
 }
 
 }  // namespace desta::models

@@ -15,6 +15,7 @@
 #include "models/lora.h"
 #include "models/packed_attention.h"
 #include "models/packing.h"
+#include "models/paged_kv_cache.h"
 #include "models/tensor_source.h"
 
 namespace desta::models {
@@ -46,17 +47,18 @@ class LlamaLayer {
   // The same for one sequence whose keys and values are kept in `keys`.
   [[nodiscard]] Tensor forward_keeping(const Tensor& hidden, const Rotary& rotary,
                                        SharedKeys& keys) const;
-  // The next tokens of a batch: hidden [batch, time, hidden] -> the same shape. Keys and values are
-  // appended to layer `cache_layer` of the cache, and `bias` covers the cached positions as well.
-  [[nodiscard]] Tensor decode(const Tensor& hidden, const Rotary& rotary, const Tensor& bias,
-                              KvCache& cache, std::int64_t cache_layer) const;
+  // New positions of many sequences: hidden [1, rows, hidden] -> the same shape. Their keys and values go to
+  // layer `cache_layer` of the cache. See LanguageModel::step().
+  [[nodiscard]] Tensor step(const Tensor& hidden, const Rotary& rotary, const StepPlan& plan,
+                            PagedKvCache& cache, std::int64_t cache_layer) const;
 
   [[nodiscard]] at::TensorOptions options() const { return output_.options(); }
 
  private:
   // `attend`: q, k, v [batch, heads, time, head_dim] -> [batch, time, heads * head_dim].
   template <typename Attend>
-  [[nodiscard]] Tensor run(const Tensor& hidden, const Rotary& rotary, const Attend& attend) const;
+  [[nodiscard]] Tensor run(const Tensor& hidden, const Rotary& rotary, Product product,
+                           const Attend& attend) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;
@@ -92,7 +94,7 @@ class Llama final : public LanguageModel {
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] const LlamaPart& part() const { return part_; }
 
-  // [batch, time] int64 -> [batch, time, hidden]. Needs the embedding.
+  // [...] int64 -> [..., hidden]. Needs the embedding.
   [[nodiscard]] Tensor embed(const Tensor& tokens) const override;
   // Runs this part's layers over whole sequences, causally: [total, hidden] -> the same. With a prefix,
   // the sequences go on behind it.
@@ -112,10 +114,13 @@ class Llama final : public LanguageModel {
   [[nodiscard]] std::int64_t max_positions() const override {
     return config_.max_position_embeddings;
   }
-  [[nodiscard]] KvCache make_cache(std::int64_t batch, std::int64_t capacity) const override;
-  [[nodiscard]] Tensor next_logits(const Tensor& embeddings,
-                                   const std::vector<std::int64_t>& counts,
-                                   KvCache& cache) const override;
+  [[nodiscard]] std::int64_t page_bytes() const override;
+  [[nodiscard]] std::unique_ptr<KvPages> make_pages(std::int64_t count) const override;
+  // On a CPU, in float32 and bfloat16, a sequence's logits are the same to the bit whatever other sequences
+  // are in the plan and however its positions were cut into steps. (The widths of the layers must be multiples
+  // of 32, as those of all published Llamas are.)
+  [[nodiscard]] Tensor step(const Tensor& embeddings, const StepPlan& plan,
+                            KvPages& pages) const override;
 
  private:
   LlamaConfig config_;

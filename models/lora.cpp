@@ -46,13 +46,15 @@ TensorMap initial_lora(const LlamaConfig& llama, const LoraConfig& config, std::
 LoraLinear::LoraLinear(Tensor weight, Tensor a, Tensor b, double scale)
     : weight_(std::move(weight)), a_(std::move(a)), b_(std::move(b)), scale_(scale) {}
 
-Tensor LoraLinear::operator()(const Tensor& x) const {
-  const Tensor y = at::linear(x, weight_);
+Tensor linear(const Tensor& x, const Tensor& weight) { return at::linear(x, weight); }
+
+Tensor LoraLinear::operator()(const Tensor& x, Product product) const {
+  const Tensor y = product(x, weight_);
   if (!a_.defined()) {
     return y;
   }
   const auto type = x.scalar_type();
-  return y + at::linear(at::linear(x, a_.to(type)), b_.to(type)) * scale_;
+  return y + product(product(x, a_.to(type)), b_.to(type)) * scale_;
 }
 
 LoraConfig lora_config_of(const std::filesystem::path& file) {

@@ -33,14 +33,19 @@ struct LoraConfig {
                                      std::int64_t first_layer, std::int64_t end_layer,
                                      std::uint64_t seed);
 
+// x [..., in], weight [out, in] -> [..., out].
+using Product = Tensor (*)(const Tensor& x, const Tensor& weight);
+// at::linear.
+[[nodiscard]] Tensor linear(const Tensor& x, const Tensor& weight);
+
 // A frozen projection with its update, if it has one.
 class LoraLinear {
  public:
   LoraLinear() = default;
   LoraLinear(Tensor weight, Tensor a, Tensor b, double scale);
 
-  // x [..., in] -> [..., out], in x's type. Gradients arrive at A and B.
-  [[nodiscard]] Tensor operator()(const Tensor& x) const;
+  // x [..., in] -> [..., out], in x's type. Gradients arrive at A and B, if `product` has any.
+  [[nodiscard]] Tensor operator()(const Tensor& x, Product product = linear) const;
 
  private:
   Tensor weight_;  // [out, in]

@@ -77,7 +77,7 @@ Tensor WhisperDecoder::step(const Tensor& tokens, const CrossKeys& cross, KvCach
   const Tensor positions = cache.new_positions(time).to(embedding_.device());
   const Tensor bias = cache.attention_bias(time).to(embedding_.device());
   const Tensor hidden = run(tokens, positions, cross, bias, &cache);
-  cache.advance(std::vector<std::int64_t>(static_cast<std::size_t>(tokens.size(0)), time));
+  cache.advance(time);
   return at::linear(hidden.select(1, time - 1), embedding_).to(at::kFloat);
 }
 

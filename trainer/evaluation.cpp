@@ -112,8 +112,8 @@ std::vector<EvaluationRecord> evaluate_clips(const SpeechLanguageModel& model,
     };
   };
   const auto& text = model.text();
-  const auto with_speech = text.answer_embedded(speech, decoding, report(0));
-  const auto without = text.answer_embedded(words_only, decoding, report(1.0 / 3));
+  const auto with_speech = text.answer_prompts(speech, decoding, report(0));
+  const auto without = text.answer_prompts(words_only, decoding, report(1.0 / 3));
   const auto best = text.answer(ceiling, decoding, report(2.0 / 3));
   for (std::size_t i = 0; i < records.size(); ++i) {
     records[i].speech = with_speech[i];

@@ -225,15 +225,9 @@ std::string evaluate(const models::LlamaConfig& config, const models::Tokenizer&
   const auto answer = [&](const std::vector<std::string>& turns) {
     std::vector<datagen::GenerationRequest> requests;
     for (const auto& turn : turns) {
-      const auto prompt = models::text_prompt(format, turn);
-      requests.push_back({llama.embed(at::tensor(prompt, at::kLong).unsqueeze(0))[0], 0});
+      requests.push_back({.tokens = models::text_prompt(format, turn)});
     }
-    std::vector<std::string> texts;
-    for (const auto& tokens :
-         datagen::generate(llama, requests, {.max_new_tokens = 200}, format.end_of_turn())) {
-      texts.push_back(tokenizer.decode(tokens));
-    }
-    return texts;
+    return datagen::generate(llama, tokenizer, format.end_of_turn(), requests, {.max_new_tokens = 200});
   };
   std::map<std::string, std::pair<int, int>> table;  // kind -> right, asked
   for (const auto& record : ask_text_questions(kScenes, /*seed=*/77, answer)) {

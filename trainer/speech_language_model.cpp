@@ -110,14 +110,14 @@ datagen::GenerationRequest SpeechLanguageModel::prompt(const Heard& heard,
                                                        std::string_view system) const {
   const auto prompt = models::speech_prompt(text_->format(), text_->tokenizer(), system,
                                             heard.transcription, question);
-  const Tensor words = text_->embed(prompt.tokens);
   if (!heard.speech.defined()) {
-    return {words, 0};
+    return {.tokens = prompt.tokens};
   }
+  const Tensor words = text_->embed(prompt.tokens);
   const auto behind = words.size(0) - prompt.speech_at;
-  return {at::cat({words.narrow(0, 0, prompt.speech_at), heard.speech.to(words.scalar_type()),
-                   words.narrow(0, prompt.speech_at, behind)}),
-          0};
+  return {.embeddings = at::cat({words.narrow(0, 0, prompt.speech_at),
+                                 heard.speech.to(words.scalar_type()),
+                                 words.narrow(0, prompt.speech_at, behind)})};
 }
 
 }  // namespace desta::trainer

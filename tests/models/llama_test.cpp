@@ -35,13 +35,16 @@ TEST_P(LlamaParity, LogitsAreThoseOfLlamaCpp) {
 
 TEST_P(LlamaParity, GreedyContinuationIsThatOfLlamaCpp) {
   const Llama llama = load(GetParam());
-  KvCache cache = llama.make_cache(1, 96);
-  Tensor input = expected_.at("tokens").unsqueeze(0);
+  const auto pages = llama.make_pages(6);
+  SequenceRows rows{.pages = {0, 1, 2, 3, 4, 5}, .wants_logits = true};
+  Tensor input = expected_.at("tokens");
   std::vector<std::int64_t> tokens;
   const auto steps = expected_.at("greedy").size(0);
   while (static_cast<std::int64_t>(tokens.size()) < steps) {
-    const Tensor logits = llama.next_logits(llama.embed(input), {input.size(1)}, cache);
-    input = logits.argmax(1, /*keepdim=*/true);
+    rows.count = input.size(0);
+    const Tensor logits = llama.step(llama.embed(input), {.sequences = {rows}}, *pages);
+    rows.first += rows.count;
+    input = logits.argmax(1);
     tokens.push_back(input.item<std::int64_t>());
   }
   EXPECT_TRUE(at::equal(at::tensor(tokens, at::kLong), expected_.at("greedy")));
