@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "models/attention.h"
+#include "models/page_kernels.h"
 #include "models/vector_math.h"
 #include "runtime/core/instruction_sets.h"
 
@@ -34,75 +35,26 @@ struct Rows {
   }
 };
 
-// What one row's attention in one layer needs. Numbers of a head of q are next to each other.
-template <typename T>
-struct RowTask {
-  const T* q;              // of the first head of the group
-  std::int64_t q_stride;   // from head to head
-  const T* keys;           // of this KV head in page 0
-  const T* values;
-  std::int64_t page_stride;
-  const PageId* pages;
-  std::int64_t count;  // positions that it sees
-  std::int64_t group;  // heads that read these keys
-  std::int64_t head_dim;
-  float scale;
-  T* out;         // [group, head_dim]
-  float* scores;  // scratch: count rounded up to kLanes, and head_dim
-};
-
-template <typename T>
-[[gnu::always_inline]] inline void attend_row(const RowTask<T>& task) {
-  const std::int64_t pages = pages_for(task.count);
-  float* sums = task.scores + pages * kLanes;
-  for (std::int64_t g = 0; g < task.group; ++g) {
-    const T* q = task.q + g * task.q_stride;
-    for (std::int64_t p = 0; p < pages; ++p) {
-      const T* key = task.keys + task.pages[p] * task.page_stride;
-      float dots[kLanes] = {};
-      for (std::int64_t d = 0; d < task.head_dim; ++d, key += kLanes) {
-        const float number = static_cast<float>(q[d]) * task.scale;
-        for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-          dots[lane] += number * static_cast<float>(key[lane]);
-        }
-      }
-      std::copy(dots, dots + kLanes, task.scores + p * kLanes);
-    }
-    const float largest = largest_of(task.scores, task.count);
-    // What lies behind the last position counts for nothing.
-    std::fill(task.scores + task.count, sums, largest - 1e4F);
-    float lanes[kLanes] = {};
-    for (std::int64_t p = 0; p < pages; ++p) {
-      float* score = task.scores + p * kLanes;
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-        score[lane] = exp_of(score[lane] - largest);
-        lanes[lane] += score[lane];
-      }
-    }
-    float total = 0;
-    for (const float lane : lanes) {
-      total += lane;
-    }
-    std::fill(sums, sums + task.head_dim, 0.0F);
-    for (std::int64_t begin = 0; begin < task.count; begin += kLanes) {
-      const T* value = task.values + task.pages[begin / kLanes] * task.page_stride;
-      const std::int64_t here = std::min(kLanes, task.count - begin);
-      for (std::int64_t i = 0; i < here; ++i, value += task.head_dim) {
-        const float weight = task.scores[begin + i];
-        for (std::int64_t d = 0; d < task.head_dim; ++d) {
-          sums[d] += weight * static_cast<float>(value[d]);
-        }
-      }
-    }
-    const float share = 1.0F / total;
-    for (std::int64_t d = 0; d < task.head_dim; ++d) {
-      task.out[g * task.head_dim + d] = sums[d] * share;
+// Scores become weights that add up to `total`, which is returned. Behind `count` there is room up to a multiple of
+// kLanes.
+DESTA_FOR_EACH_MACHINE float weigh(float* scores, std::int64_t count) {
+  const float largest = largest_of(scores, count);
+  const auto padded = pages_for(count) * kLanes;
+  // What lies behind the last position counts for nothing.
+  std::fill(scores + count, scores + padded, largest - 1e4F);
+  float lanes[kLanes] = {};
+  for (std::int64_t begin = 0; begin < padded; begin += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      scores[begin + lane] = exp_of(scores[begin + lane] - largest);
+      lanes[lane] += scores[begin + lane];
     }
   }
+  float total = 0;
+  for (const float lane : lanes) {
+    total += lane;
+  }
+  return total;
 }
-
-DESTA_FOR_EACH_MACHINE void attend_one(const RowTask<float>& task) { attend_row(task); }
-DESTA_FOR_EACH_MACHINE void attend_one(const RowTask<at::BFloat16>& task) { attend_row(task); }
 
 template <typename T>
 void write_pages(Tensor& keys, Tensor& values, const Tensor& k, const Tensor& v, const Rows& rows) {
@@ -134,6 +86,7 @@ Tensor attend_pages(const Tensor& keys, const Tensor& values, const Tensor& q, c
   const auto group = heads / kv_heads;
   Tensor out = at::empty({1, total, heads * head_dim}, q.options().memory_format(c10::nullopt));
   const T* q_data = q.data_ptr<T>();
+  const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
   T* out_data = out.data_ptr<T>();
   std::int64_t longest = 0;
   std::int64_t work = 1;
@@ -144,23 +97,25 @@ Tensor attend_pages(const Tensor& keys, const Tensor& values, const Tensor& q, c
   // Some 2^17 multiplications are worth a thread.
   const auto grain = std::max<std::int64_t>(1, (total << 17) / (work * group * head_dim));
   at::parallel_for(0, total * kv_heads, grain, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> scratch(static_cast<std::size_t>(pages_for(longest) * kLanes + head_dim));
+    std::vector<float> scores(static_cast<std::size_t>(pages_for(longest) * kLanes));
+    std::vector<float> asked(static_cast<std::size_t>(head_dim));
+    std::vector<float> mixed(static_cast<std::size_t>(head_dim));
     for (auto i = begin; i < end; ++i) {
       const auto row = i / kv_heads;
       const auto h = i % kv_heads;
       const auto r = static_cast<std::size_t>(row);
-      attend_one(RowTask<T>{.q = q_data + h * group * q.stride(1) + row * q.stride(2),
-                            .q_stride = q.stride(1),
-                            .keys = keys.data_ptr<T>() + h * head_dim * kLanes,
-                            .values = values.data_ptr<T>() + h * head_dim * kLanes,
-                            .page_stride = kv_heads * head_dim * kLanes,
-                            .pages = rows.sequence[r]->pages.data(),
-                            .count = rows.position[r] + 1,
-                            .group = group,
-                            .head_dim = head_dim,
-                            .scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
-                            .out = out_data + (row * heads + h * group) * head_dim,
-                            .scores = scratch.data()});
+      HeadPages<T> head{keys.data_ptr<T>() + h * head_dim * kLanes, kv_heads * head_dim * kLanes,
+                        rows.sequence[r]->pages.data(), rows.position[r] + 1, head_dim};
+      HeadPages<T> value_head = head;
+      value_head.first = values.data_ptr<T>() + h * head_dim * kLanes;
+      for (std::int64_t g = h * group; g < (h + 1) * group; ++g) {
+        const T* from = q_data + g * q.stride(1) + row * q.stride(2);
+        std::transform(from, from + head_dim, asked.begin(), [&](T x) { return static_cast<float>(x) * scale; });
+        score_pages(asked.data(), head, scores.data());
+        const float share = 1.0F / weigh(scores.data(), head.count);
+        mix_pages(scores.data(), value_head, mixed.data());
+        std::ranges::transform(mixed, out_data + (row * heads + g) * head_dim, [&](float x) { return T(x * share); });
+      }
     }
   });
   return out;
