@@ -143,14 +143,9 @@ bool Coordinator::train_step() {
   for (std::size_t i = 0; i < progress_.size(); ++i) {
     trainer::TrialReport total;
     for (const auto& report : reports) {
-      const trainer::TrialReport& part = report.total.trials[i];
-      total.loss += part.loss;
-      total.tokens += part.tokens;
-      total.gradient_norm = part.gradient_norm;
-      total.learning_rate = part.learning_rate;
-      total.skipped = total.skipped || part.skipped;
-      progress_[i]->note(part.saves);
+      total.add(report.total.trials[i]);
     }
+    progress_[i]->note(total.saves);
     if (steps[i] >= 0) {
       progress_[i]->finish_step(total, rest);
       loss = total.loss;
@@ -169,10 +164,7 @@ void Coordinator::validate(std::size_t trial) {
   }
   trainer::TrialReport total;
   for (const auto& report : runtime::get_all(futures)) {
-    const trainer::TrialReport& part = report.total.trials[trial];
-    total.loss += part.loss;
-    total.tokens += part.tokens;
-    total.right_tokens += part.right_tokens;
+    total.add(report.total.trials[trial]);
   }
   progress_[trial]->note_validation(total.loss, total.tokens, total.right_tokens);
 }

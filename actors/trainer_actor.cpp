@@ -7,22 +7,6 @@
 #include "runtime/actor/actor_system.h"
 
 namespace desta::actors {
-namespace {
-
-// What another stage has to say of the same trial's step.
-void add(trainer::TrialReport& total, const trainer::TrialReport& part) {
-  total.loss += part.loss;
-  total.tokens += part.tokens;
-  total.right_tokens += part.right_tokens;
-  if (part.gradient_norm != 0) {  // every stage that has stepped knows the whole norm, NaN or not
-    total.gradient_norm = part.gradient_norm;
-  }
-  total.learning_rate = std::max(total.learning_rate, part.learning_rate);
-  total.skipped = total.skipped || part.skipped;
-  total.saves.insert(total.saves.end(), part.saves.begin(), part.saves.end());
-}
-
-}  // namespace
 
 TrainerActor::TrainerActor(std::int64_t replica, std::int64_t stages) {
   for (std::int64_t stage = 0; stage < stages; ++stage) {
@@ -41,7 +25,7 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
   for (const auto& part : runtime::get_all(futures)) {
     report.total.trials.resize(part.trials.size());
     for (std::size_t i = 0; i < part.trials.size(); ++i) {
-      add(report.total.trials[i], part.trials[i]);
+      report.total.trials[i].add(part.trials[i]);
     }
     report.total.stop_is_due = report.total.stop_is_due || part.stop_is_due;
     report.total.seconds = std::max(report.total.seconds, part.seconds);

@@ -52,7 +52,7 @@ TrialProgress::TrialProgress(const trainer::TrainingOptions& options, std::strin
 void TrialProgress::start_from(const trainer::TrialInfo& adapter) {
   first_step_ = step_ = adapter.start_step;
   skips_ = adapter.skipped_in_a_row;
-  total_steps_ = options_.steps > 0 ? options_.steps : options_.epochs * adapter.steps_per_epoch;
+  total_steps_ = adapter.total_steps;
   if (!adapter.schedule_change.empty()) {
     runtime::log().warn("{}the schedule has changed since the checkpoint, which bends the learning rate: {}",
                         label_, adapter.schedule_change);

@@ -36,6 +36,18 @@ struct TensorHeader {
 
 }  // namespace
 
+void TrialReport::add(const TrialReport& other) {
+  loss += other.loss;
+  tokens += other.tokens;
+  right_tokens += other.right_tokens;
+  if (other.gradient_norm != 0) {  // every stage that has stepped knows the whole norm, NaN or not
+    gradient_norm = other.gradient_norm;
+  }
+  learning_rate = std::max(learning_rate, other.learning_rate);
+  skipped = skipped || other.skipped;
+  saves.insert(saves.end(), other.saves.begin(), other.saves.end());
+}
+
 Executor::Executor(std::vector<Stage>& stages, std::vector<TrialWork> trials, Links& links,
                    runtime::Trace& trace, at::Device device, bool fills)
     : stages_(stages),
@@ -52,8 +64,7 @@ Stage& Executor::stage_at(std::int64_t number) {
 // A message is known by its stage, direction, trial and microbatch: a table may receive in another order
 // than it sends. The prompts' beginning has the number -1.
 int Executor::tag_of(const Pass& from, int direction) const {
-  const std::int64_t number =
-      (from.microbatch + 1) * static_cast<std::int64_t>(trials_.size()) + from.trial;
+  const std::int64_t number = key_of(from.trial, from.microbatch + 1);
   return static_cast<int>(kFirstTag + 2 * (number * kMostStages + from.stage) +
                           (direction > 0 ? 0 : 1));
 }
@@ -230,14 +241,13 @@ Activations Executor::forward(const Pass& pass, const Activations& received, con
       coming_.erase(own);
     }
   }
-  const auto trials = static_cast<std::int64_t>(trials_.size());
   Stage& stage = stage_at(pass.stage);
   Activations out = stage.forward(
-      {.key = pass.microbatch * trials + pass.trial,
+      {.key = key_of(pass.trial, pass.microbatch),
        .global_microbatch = mine.first_microbatch + pass.microbatch,
        .rows = &rows,
        .learn = plan.learn,
-       .heard_key = pass.microbatch * trials + static_cast<std::int64_t>(mine.stream),
+       .heard_key = key_of(static_cast<std::int64_t>(mine.stream), pass.microbatch),
        .heard_by = mine.heard_by},
       received, work.trial, loader, mine.loss_scale);
   const Stage::Loss loss = stage.take_loss();
@@ -305,9 +315,7 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
           trial->reducer()->expect_last_backward();
         }
         input_gradients[pass] =
-            stage_at(pass.stage)
-                .backward(pass.microbatch * static_cast<std::int64_t>(trials_.size()) + pass.trial,
-                          gradients[pass]);
+            stage_at(pass.stage).backward(key_of(pass.trial, pass.microbatch), gradients[pass]);
         gradients.erase(pass);
         report.busy_seconds += seconds_since(began);
         break;

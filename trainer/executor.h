@@ -38,6 +38,9 @@ struct TrialReport {
   void serialize(Archive& archive) {
     archive(loss, tokens, right_tokens, gradient_norm, learning_rate, skipped, saves);
   }
+
+  // And what another stage or another replica has to say of the same step.
+  void add(const TrialReport& other);
 };
 
 // And of the step as a whole.
@@ -113,6 +116,10 @@ class Executor {
   };
 
   [[nodiscard]] Stage& stage_at(std::int64_t number);
+  // A number for a trial's microbatch that no other of the step has.
+  [[nodiscard]] std::int64_t key_of(std::int64_t trial, std::int64_t microbatch) const {
+    return microbatch * static_cast<std::int64_t>(trials_.size()) + trial;
+  }
   [[nodiscard]] int tag_of(const Pass& from, int direction) const;
   // From a stage to the one behind (direction 1) or before (-1); `from`: the pass that sends.
   void send(const Activations& tensors, const Pass& from, int direction);

@@ -22,16 +22,6 @@ std::string feature_setup(const TrainingOptions& options, const ModelShapes& sha
                      shapes.whisper.mel_frames());
 }
 
-// Rows that none of the step's trials before this one has, or the first that has them.
-std::size_t stream_of(const TrialSet& trials, std::span<const std::int64_t> steps, std::size_t trial) {
-  for (std::size_t i = 0; i < trial; ++i) {
-    if (trials.first_with_same_rows(i) == trials.first_with_same_rows(trial) && steps[i] == steps[trial]) {
-      return i;
-    }
-  }
-  return trial;
-}
-
 }  // namespace
 
 Links make_links(runtime::Communicator& world, const TrialSet& trials,
@@ -112,21 +102,14 @@ StageInfo ReplicaEngine::info() const {
 
 StepPlan ReplicaEngine::training_plan(std::span<const std::int64_t> steps) {
   StepPlan plan;
-  std::vector<TrialShare> shares;
-  std::vector<std::size_t> streams;
-  for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    const bool takes_part = steps[i] >= 0;
-    plan.trials.push_back(takes_part ? lanes_[i]->training_plan(steps[i]) : TrialPlan());
-    streams.push_back(stream_of(trials_, steps, i));
-    plan.trials.back().stream = streams.back();
-    if (takes_part) {
-      shares.push_back({.trial = static_cast<std::int64_t>(i),
-                        .microbatches = trials_[i].own_microbatches(),
-                        .stream = static_cast<std::int64_t>(streams.back())});
-    }
-  }
-  for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    plan.trials[i].heard_by = std::ranges::count(streams, streams[i]);
+  plan.trials.resize(lanes_.size());
+  std::vector<TrialShare> shares = shares_of(trials_, steps);
+  for (const TrialShare& share : shares) {
+    const auto trial = static_cast<std::size_t>(share.trial);
+    TrialPlan& mine = plan.trials[trial];
+    mine = lanes_[trial]->training_plan(steps[trial]);
+    mine.stream = static_cast<std::size_t>(share.stream);
+    mine.heard_by = std::ranges::count(shares, share.stream, &TrialShare::stream);
   }
   if (common().pipeline.schedule == kAhead) {
     make_ahead_table(steps.front(), plan.trials.front());
@@ -140,15 +123,17 @@ StepPlan ReplicaEngine::training_plan(std::span<const std::int64_t> steps) {
 }
 
 void ReplicaEngine::make_ahead_table(std::int64_t step, const TrialPlan& plan) {
-  const AheadTables tables = ahead_tables_of(common(), parts_);
+  if (!ahead_tables_.has_value()) {
+    ahead_tables_ = ahead_tables_of(common(), parts_);
+  }
   const auto rank = static_cast<std::size_t>(place_.stage);
   const bool has_next = !plan.next_rows.empty();
   table_.clear();
   if (ahead_for_ != step) {
     executor_->forget_next();
-    table_ = tables.catch_up.ranks[rank];
+    table_ = ahead_tables_->catch_up.ranks[rank];
   }
-  const RankTable& body = (has_next ? tables.step : tables.last).ranks[rank];
+  const RankTable& body = (has_next ? ahead_tables_->step : ahead_tables_->last).ranks[rank];
   table_.insert(table_.end(), body.begin(), body.end());
   ahead_for_ = has_next ? step + 1 : -1;
 }

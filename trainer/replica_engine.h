@@ -102,6 +102,7 @@ class ReplicaEngine {
   std::vector<std::unique_ptr<TrialLane>> lanes_;  // by trial
   std::vector<TrialShare> shares_;                 // whose table this is
   RankTable table_;
+  std::optional<AheadTables> ahead_tables_;        // of a schedule that works ahead
   std::int64_t ahead_for_ = -1;                    // the step whose recordings the adapter's stage has heard
   std::vector<Stage> stages_;
   std::optional<FeatureCache> features_;

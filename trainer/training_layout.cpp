@@ -101,12 +101,20 @@ ScheduleShape schedule_shape(const TrainingOptions& options, const std::vector<S
           .trial = 0};
 }
 
-std::vector<TrialShare> shares_of(const TrialSet& trials) {
+std::vector<TrialShare> shares_of(const TrialSet& trials, std::span<const std::int64_t> steps) {
   std::vector<TrialShare> shares;
   for (std::size_t i = 0; i < trials.size(); ++i) {
+    if (steps[i] < 0) {
+      continue;
+    }
+    std::size_t stream = 0;
+    while (steps[stream] != steps[i] ||
+           trials.first_with_same_rows(stream) != trials.first_with_same_rows(i)) {
+      ++stream;
+    }
     shares.push_back({.trial = static_cast<std::int64_t>(i),
                       .microbatches = trials[i].own_microbatches(),
-                      .stream = static_cast<std::int64_t>(trials.first_with_same_rows(i))});
+                      .stream = static_cast<std::int64_t>(stream)});
   }
   return shares;
 }
@@ -124,7 +132,8 @@ Schedule schedule_of(const TrialSet& trials, const std::vector<StagePart>& parts
     return ahead_tables_of(trials.common(), parts).step;
   }
   return schedule_trials(trials.common().pipeline.schedule,
-                         schedule_shape(trials.common(), parts, 0), shares_of(trials));
+                         schedule_shape(trials.common(), parts, 0),
+                         shares_of(trials, std::vector<std::int64_t>(trials.size())));
 }
 
 }  // namespace desta::trainer

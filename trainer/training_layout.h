@@ -45,11 +45,12 @@ struct RankPlace {
                                            const std::vector<StagePart>& parts,
                                            std::int64_t microbatches);
 
-// What all trials bring to a step when none has more steps behind it than another.
-[[nodiscard]] std::vector<TrialShare> shares_of(const TrialSet& trials);
+// What trials bring to a step. `steps`: by trial, which of its own it is; -1: it has no part in it.
+[[nodiscard]] std::vector<TrialShare> shares_of(const TrialSet& trials,
+                                                std::span<const std::int64_t> steps);
 
-// The table of a training step, of one that has another behind it. Throws ConfigError as schedule_trials() and
-// ahead_tables() do.
+// The table of a training step in which all trials take part, of one that has another behind it. Throws
+// ConfigError as schedule_trials() and ahead_tables() do.
 [[nodiscard]] Schedule schedule_of(const TrialSet& trials, const std::vector<StagePart>& parts);
 
 // The tables of schedule ahead for these stages. Throws ConfigError as ahead_tables() does.

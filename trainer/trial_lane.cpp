@@ -118,7 +118,7 @@ TrialInfo TrialLane::info() const {
     }
     info.adapter_checksum = models::checksum(trial_->parameters().values());
   }
-  info.steps_per_epoch = training_.steps_per_epoch();
+  info.total_steps = total_steps_;
   info.checkpoint = checkpoint_;
   info.problems = problems_;
   return info;

@@ -17,7 +17,7 @@ namespace desta::trainer {
 // What a rank holds of a trial.
 struct TrialInfo {
   std::uint64_t adapter_bytes = 0;   // parameters, gradients and optimiser state
-  std::int64_t steps_per_epoch = 0;
+  std::int64_t total_steps = 0;
   std::int64_t start_step = 0;       // adapter's stage: where the newest checkpoint stands
   std::int64_t skipped_in_a_row = 0; // adapter's stage: steps before it that were not finite
   std::uint64_t adapter_checksum = 0;  // adapter's stage: of its parameters then
@@ -26,7 +26,7 @@ struct TrialInfo {
   std::vector<std::string> problems; // checkpoints that were passed over
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(adapter_bytes, steps_per_epoch, start_step, skipped_in_a_row, adapter_checksum,
+    archive(adapter_bytes, total_steps, start_step, skipped_in_a_row, adapter_checksum,
             schedule_change, checkpoint, problems);
   }
 };
@@ -44,7 +44,6 @@ class TrialLane {
   // What the executor works on; valid while the lane stays where it is.
   [[nodiscard]] TrialWork work();
   [[nodiscard]] Trial* trial() { return trial_ ? &*trial_ : nullptr; }
-  [[nodiscard]] std::int64_t total_steps() const { return total_steps_; }
 
   // Its part of a step: rows of this replica's microbatches.
   [[nodiscard]] TrialPlan training_plan(std::int64_t step) const;
