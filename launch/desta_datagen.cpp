@@ -13,6 +13,7 @@
 #include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
 #include "launch/program.h"
+#include "launch/row_plan.h"
 #include "launch/synthetic_sets.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
@@ -31,33 +32,6 @@ void synthesise(const JobConfig& config) {
     datagen::write_synthetic_corpus(synthesiser, set.corpus,
                                     [&](std::size_t done, std::size_t) { bar.update(done); });
   }
-}
-
-// Rows that a manifest asks for; responses still empty.
-std::vector<datagen::Row> plan_rows(const JobConfig& config,
-                                    const std::vector<launch::MeasuredRow>& measured) {
-  const auto seeds = launch::seed_options(config);
-  const std::string generator = launch::generator_name(config);
-  std::vector<datagen::Row> rows;
-  for (const auto& source : measured) {
-    for (const auto& prompt : config.data.prompts) {
-      datagen::Row row;
-      row.audio_filepath = source.audio;
-      row.transcription = source.transcription;
-      row.duration = source.duration;
-      row.seed_transcript = datagen::seed_transcript(source.transcription, source.duration,
-                                                     source.metadata, seeds);
-      row.prompt = prompt;
-      row.metadata_json = datagen::metadata_to_json(source.metadata).dump();
-      row.generator = generator;
-      row.decoding = config.data.decoding.describe();
-      row.seed = config.data_seed();
-      row.id = datagen::row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator,
-                                row.seed, row.decoding);
-      rows.push_back(std::move(row));
-    }
-  }
-  return rows;
 }
 
 // The generators of a job: one on each rank, and one on each worker that joins.
@@ -116,7 +90,8 @@ class Generators {
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest, Generators& generators) {
-  auto rows = plan_rows(config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
+  auto rows = launch::plan_rows(
+      config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
   auto dataset = system.spawn<actors::DatasetActor>(
       {.name = "dataset/" + name}, config.dataset_folder(name).string(),
       static_cast<std::uint64_t>(config.data.rows_per_shard));
