@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -17,11 +18,15 @@
 namespace desta::actors {
 namespace {
 
+// How often a step looks whether its rows have come from elsewhere.
+constexpr std::chrono::milliseconds kLookForRows{10};
+
 double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
 }  // namespace
 
-Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrialSet& trials)
+Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrialSet& trials,
+                         const std::optional<trainer::StreamInfo>& stream)
     : system_(system), trials_(trials) {
   for (const auto& options : trials_) {
     progress_.push_back(std::make_unique<TrialProgress>(
@@ -37,7 +42,7 @@ Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrialSet& 
           {.name = fmt::format("stage/{}/{}", replica, stage),
            .node = static_cast<int>(replica * stages + stage),
            .own_thread = true},
-          replica, stage));
+          replica, stage, stream));
     }
   }
   std::vector<runtime::Future<trainer::StageInfo>> infos;
@@ -56,6 +61,69 @@ Coordinator::Coordinator(runtime::ActorSystem& system, const trainer::TrialSet& 
     trainer.ready().get();
   }
   start_line();
+  if (trials_.common().colocated.has_value()) {
+    writers_.emplace(stages_, trials_.common());
+  }
+}
+
+void Coordinator::supply_from(RowSupply& supply, TextWorkers* others) {
+  supply_ = &supply;
+  other_writers_ = others;
+  supplied_ = progress_.front()->step();
+  supply.start_at(supplied_);
+}
+
+bool Coordinator::write_all(RowSupply& supply) {
+  runtime::ProgressBar bar("writing", supply.size());
+  while (!supply.is_complete()) {
+    if (runtime::stop_is_due()) {
+      supply.flush();
+      return false;
+    }
+    // So many at once that a signal is heard soon.
+    writers_->write(supply, static_cast<std::size_t>(trials_.common().colocated->decoding.batch_size));
+    bar.update(supply.written());
+  }
+  bar.finish();
+  supply.flush();
+  return true;
+}
+
+bool Coordinator::supply_step() {
+  const std::int64_t step = progress_.front()->step();
+  if (other_writers_ != nullptr) {
+    other_writers_->check();
+  }
+  while (!supply_->has(step)) {
+    if (runtime::stop_is_due()) {
+      return false;
+    }
+    if (writers_.has_value()) {
+      const auto at_once = static_cast<std::size_t>(trials_.common().colocated->decoding.batch_size);
+      writers_->write(*supply_, std::min(at_once, supply_->missing_for(step)));
+    } else {
+      other_writers_->check();
+      std::this_thread::sleep_for(kLookForRows);
+    }
+  }
+  trainer::StepSupply rows{.rows = {}, .oldest = step, .orders = {}};
+  const std::int64_t next = std::min(step + 1, progress_.front()->total_steps() - 1);
+  for (; supplied_ <= next && supply_->has(supplied_); ++supplied_) {
+    rows.rows.push_back({supplied_, supply_->rows_of(supplied_)});
+  }
+  const auto stages = static_cast<std::size_t>(trials_.common().pipeline.stages);
+  std::vector<runtime::Future<void>> handed;
+  for (std::size_t rank = 0; rank < stages_.size(); ++rank) {
+    rows.orders.clear();
+    if (writers_.has_value() && (rank + 1) % stages == 0) {
+      rows.orders = writers_->orders_for(rank / stages, *supply_);
+    }
+    handed.push_back(stages_[rank].call<&StageActor::supply>(rows));
+  }
+  for (auto& done : handed) {
+    done.get();
+  }
+  return true;
 }
 
 void Coordinator::start_line() {
@@ -114,6 +182,9 @@ bool Coordinator::goes_on() const {
 }
 
 bool Coordinator::train_step() {
+  if (supply_ != nullptr && !supply_step()) {
+    return true;
+  }
   std::vector<std::int64_t> steps;
   std::int64_t samples = 0;
   for (const auto& trial : progress_) {
@@ -136,6 +207,19 @@ bool Coordinator::train_step() {
     busy.push_back(report.busy);
   }
   nlohmann::ordered_json rest = {{"seconds", seconds}, {"busy", busy}};
+  if (writers_.has_value()) {
+    nlohmann::ordered_json writing = nlohmann::ordered_json::array();
+    std::int64_t tokens = 0;
+    for (std::size_t replica = 0; replica < reports.size(); ++replica) {
+      const ReplicaReport& report = reports[replica];
+      writing.push_back(report.writing);
+      tokens += report.total.written_tokens;
+      writers_->take(replica, report.total.written, *supply_);
+    }
+    rest["writing"] = writing;
+    rest["written_tokens"] = tokens;
+    rest["written_rows"] = supply_->written();
+  }
   if (trainers_.size() > 1) {
     rest["exposed_seconds"] = exposed;
   }
@@ -170,6 +254,9 @@ void Coordinator::validate(std::size_t trial) {
 }
 
 void Coordinator::save(std::size_t trial, bool wait) {
+  if (supply_ != nullptr) {
+    supply_->flush();  // a checkpoint counts on the rows that its steps were made of
+  }
   const auto start = std::chrono::steady_clock::now();
   std::vector<runtime::Future<std::vector<trainer::SaveOutcome>>> futures;
   for (auto& stage : stages_) {
@@ -300,6 +387,12 @@ bool Coordinator::run() {
     return true;
   }
   train_steps();
+  if (writers_.has_value()) {
+    writers_->stop();
+  }
+  if (supply_ != nullptr) {
+    supply_->flush();
+  }
   bool stopped = false;
   for (const auto& trial : progress_) {
     if (trial->goes_on()) {

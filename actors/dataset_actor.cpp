@@ -14,10 +14,19 @@ std::vector<std::string> DatasetActor::missing(const std::vector<std::string>& k
   return absent;
 }
 
-void DatasetActor::append(const std::vector<datagen::Row>& rows) {
+std::vector<RowFate> DatasetActor::fates(const std::vector<std::string>& keys) {
+  std::vector<RowFate> fates;
+  for (const auto& key : keys) {
+    fates.push_back(writer_.contains(key) ? RowFate::kWritten : RowFate::kUnknown);
+  }
+  return fates;
+}
+
+std::vector<RowFate> DatasetActor::append(const std::vector<datagen::Row>& rows) {
   for (const auto& row : rows) {
     writer_.append(row);
   }
+  return std::vector<RowFate>(rows.size(), RowFate::kWritten);
 }
 
 std::uint64_t DatasetActor::finish() {
@@ -29,6 +38,7 @@ void register_dataset_actor() {
   runtime::actor_type<DatasetActor>("Dataset")
       .constructor<std::string, std::uint64_t>()
       .method<&DatasetActor::missing>("missing")
+      .method<&DatasetActor::fates>("fates")
       .method<&DatasetActor::append>("append")
       .method<&DatasetActor::finish>("finish");
 }

@@ -5,20 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "datagen/dataset.h"
-
-namespace desta::datagen {
-
-// How rows travel between actors.
-template <class Archive>
-void serialize(Archive& archive, Row& row) {
-  archive(row.id, row.audio_filepath, row.transcription, row.seed_transcript, row.prompt,
-          row.response, row.metadata_json, row.generator, row.decoding, row.seed, row.duration);
-}
-
-}  // namespace desta::datagen
+#include "actors/row_wire.h"
 
 namespace desta::actors {
+
+// What has become of a row that was asked for.
+enum class RowFate : std::uint8_t { kUnknown, kWritten, kRejected };
 
 class DatasetActor {
  public:
@@ -27,7 +19,10 @@ class DatasetActor {
 
   // Which of these keys have no row yet.
   std::vector<std::string> missing(const std::vector<std::string>& keys);
-  void append(const std::vector<datagen::Row>& rows);
+  // The same of each of them, by key.
+  std::vector<RowFate> fates(const std::vector<std::string>& keys);
+  // Returns what has become of each.
+  std::vector<RowFate> append(const std::vector<datagen::Row>& rows);
   // Publishes what is buffered. Returns the rows in the dataset.
   std::uint64_t finish();
 

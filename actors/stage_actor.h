@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/row_wire.h"
 #include "trainer/replica_engine.h"
 
 namespace desta::actors {
@@ -13,13 +14,16 @@ namespace desta::actors {
 class StageActor {
  public:
   // Loads the shard of this stage. Trials and links are this process's resources.
-  StageActor(std::int64_t replica, std::int64_t stage);
+  StageActor(std::int64_t replica, std::int64_t stage, const std::optional<trainer::StreamInfo>& stream);
 
   // As trainer::ReplicaEngine's.
   trainer::StageInfo info() { return engine_->info(); }
   trainer::StageReport train_step(const std::vector<std::int64_t>& steps) {
     return engine_->train_step(steps);
   }
+  void supply(const trainer::StepSupply& supply) { engine_->supply(supply); }
+  trainer::WritingReport write_texts(std::int64_t texts) { return engine_->write_texts(texts); }
+  void stop_writing() { engine_->stop_writing(); }
   trainer::StageReport validate(std::int64_t trial) { return engine_->validate(trial); }
   std::vector<trainer::SaveOutcome> save(std::int64_t trial, bool wait) {
     return engine_->save(trial, wait);

@@ -31,6 +31,9 @@ ReplicaReport TrainerActor::ask_stages(const Args&... args) {
     report.total.seconds = std::max(report.total.seconds, part.seconds);
     report.total.exposed_seconds = std::max(report.total.exposed_seconds, part.exposed_seconds);
     report.busy.push_back(part.busy_seconds / std::max(part.seconds, 1e-9));
+    report.writing.push_back(part.generating_seconds / std::max(part.seconds, 1e-9));
+    report.total.written.insert(report.total.written.end(), part.written.begin(), part.written.end());
+    report.total.written_tokens += part.written_tokens;
   }
   return report;
 }

@@ -15,9 +15,10 @@ namespace desta::actors {
 struct ReplicaReport {
   trainer::StageReport total;     // losses and gradients of the replica; seconds of the slowest stage
   std::vector<double> busy;       // share of the step in which each stage worked
+  std::vector<double> writing;    // and in which it wrote texts
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(total, busy);
+    archive(total, busy, writing);
   }
 };
 

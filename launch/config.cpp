@@ -95,6 +95,10 @@ JobConfig load_config(const fs::path& path, const std::vector<std::string>& over
     reader.require(key, holds, range);
   });
   config.training.dataset = config.dataset_folder("train").string();
+  config.training.writing_ranks = config.placement.ranks;
+  if (config.placement.where == "colocated") {
+    config.training.colocated = {config.data.decoding, config.placement.groups};
+  }
   const bool validates =
       !config.data.validation_manifest.empty() ||
       (config.data.synthetic.enabled && config.data.synthetic.validation > 0);

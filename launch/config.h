@@ -40,6 +40,19 @@ struct DataOptions {
   std::int64_t rows_per_shard = 1000;
 };
 
+// Where the training rows' responses are written.
+struct PlacementOptions {
+  std::string where = "before";   // before: by desta-datagen; colocated: by the training ranks, in the gaps of
+                                  // their steps; dedicated: by ranks of their own; workers: by those that join
+  std::int64_t ranks = 0;         // dedicated ones, behind the training's
+  std::int64_t groups = 4;        // colocated: batches of generation.batch_size under way at once
+  std::int64_t start_rows = 64;   // that must be there before the first step
+  std::int64_t ahead_rows = 1024; // that may wait for their step or be on their way; then writing waits
+
+  // Whether desta-train writes them itself.
+  [[nodiscard]] bool streams() const { return where != "before"; }
+};
+
 struct EvaluationOptions {
   std::vector<std::string> manifests;  // empty: the synthetic held-out sets
   std::vector<std::string> extra_manifests;  // besides those
@@ -73,6 +86,7 @@ struct RuntimeOptions {
 struct JobConfig {
   trainer::TrainingOptions training;
   DataOptions data;
+  PlacementOptions placement;
   EvaluationOptions evaluation;
   PreemptionOptions preemption;
   RuntimeOptions runtime;

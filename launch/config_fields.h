@@ -72,6 +72,11 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("stop", c.data.decoding.stop);
     v.value("batch_size", c.data.decoding.batch_size);
     v.value("cache_mib", c.data.decoding.cache_mib);
+    v.value("placement", c.placement.where);
+    v.value("ranks", c.placement.ranks);
+    v.value("groups", c.placement.groups);
+    v.value("start_rows", c.placement.start_rows);
+    v.value("ahead_rows", c.placement.ahead_rows);
   });
   v.section("pipeline", [&] {
     v.value("stages", t.pipeline.stages);

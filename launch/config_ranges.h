@@ -90,6 +90,15 @@ inline void check_ranges(
   for (const auto& target : t.train.lora.targets) {
     one_of("train.lora.targets", target, {"q", "k", "v"});
   }
+  one_of("generation.placement", c.placement.where, {"before", "colocated", "dedicated", "workers"});
+  require("generation.ranks", c.placement.where == "dedicated" ? c.placement.ranks >= 1 : c.placement.ranks == 0,
+          c.placement.where == "dedicated" ? "1 or more where generation.placement is dedicated"
+                                           : "0 unless generation.placement is dedicated");
+  one_or_more("generation.groups", c.placement.groups);
+  one_or_more("generation.start_rows", c.placement.start_rows);
+  require("generation.ahead_rows",
+          c.placement.ahead_rows >= std::max(c.placement.start_rows, 2 * t.batch.global_size),
+          "at least generation.start_rows and twice batch.global_size");
   one_of("data.select", c.data.select, {"all", "matching"});
   one_of("preemption.signal", c.preemption.signal, {"USR1", "USR2", "TERM", "INT", "HUP"});
   one_of("runtime.bind", c.runtime.bind, {"auto", "none"});

@@ -1,13 +1,12 @@
 // desta-datagen: makes the training data. Speech (synthetic, or from manifests) is measured, written
 // out as seed transcripts, and described by the frozen LLM.
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <set>
 
 #include "actors/dataset_actor.h"
 #include "actors/extractor_actor.h"
 #include "actors/generator_actor.h"
+#include "actors/generator_pool.h"
 #include "actors/work_pool.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/measured_manifest.h"
@@ -25,71 +24,9 @@ using namespace desta;
 using launch::Job;
 using launch::JobConfig;
 
-void synthesise(const JobConfig& config) {
-  datagen::Synthesiser synthesiser;
-  for (const auto& set : launch::synthetic_sets(config)) {
-    runtime::ProgressBar bar("speaking " + set.name, set.corpus.count);
-    datagen::write_synthetic_corpus(synthesiser, set.corpus,
-                                    [&](std::size_t done, std::size_t) { bar.update(done); });
-  }
-}
-
-// The generators of a job: one on each rank, and one on each worker that joins.
-class Generators {
- public:
-  explicit Generators(runtime::ActorSystem& system) : system_(system) {
-    for (int node = 0; node < system.node_count(); ++node) {
-      add(node, 3);
-    }
-    for (auto& generator : generators_) {
-      generator.ready().get();
-    }
-    system.on_node_joined([this](int node) {
-      const std::lock_guard lock(mutex_);
-      newcomers_.push_back(node);
-    });
-  }
-  ~Generators() { system_.on_node_joined(nullptr); }
-  Generators(const Generators&) = delete;
-  Generators& operator=(const Generators&) = delete;
-
-  // How many there are by now.
-  [[nodiscard]] std::size_t count() {
-    std::vector<int> newcomers;
-    {
-      const std::lock_guard lock(mutex_);
-      newcomers.swap(newcomers_);
-    }
-    for (const int node : newcomers) {
-      try {
-        add(node, 0);
-      } catch (const runtime::Error& error) {
-        runtime::log().warn("no generator on node {}: {}", node, error.what());
-      }
-    }
-    return generators_.size();
-  }
-  [[nodiscard]] const runtime::ActorRef<actors::GeneratorActor>& operator[](std::size_t index) {
-    return generators_[index];
-  }
-
- private:
-  // On a worker's loss its work goes to others: it is not restarted elsewhere.
-  void add(int node, int max_restarts) {
-    generators_.push_back(system_.spawn<actors::GeneratorActor>(
-        {.name = fmt::format("generator/{}", node), .node = node, .max_restarts = max_restarts,
-         .own_thread = true}));
-  }
-
-  runtime::ActorSystem& system_;
-  std::vector<runtime::ActorRef<actors::GeneratorActor>> generators_;
-  std::mutex mutex_;
-  std::vector<int> newcomers_;
-};
-
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
-              const std::string& manifest, Generators& generators) {
+              const std::string& manifest, actors::GeneratorPool& generators) {
   auto rows = launch::plan_rows(
       config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
   auto dataset = system.spawn<actors::DatasetActor>(
@@ -177,21 +114,7 @@ void provide(JobConfig& config, runtime::ActorSystem& system) {
 
 void make_data(Job& job) {
   JobConfig& config = job.config;
-  const bool synthetic = config.data.synthetic.enabled;
-  std::map<std::string, std::string> manifests;
-  if (!config.data.train_manifest.empty()) {
-    manifests["train"] = config.data.train_manifest;
-  } else if (synthetic) {
-    manifests["train"] = (config.speech_folder("train") / "manifest.jsonl").string();
-  } else {
-    throw runtime::ConfigError("data.train_manifest is empty and data.synthetic.enabled is false: "
-                               "there is no speech to make data from");
-  }
-  if (!config.data.validation_manifest.empty()) {
-    manifests["validation"] = config.data.validation_manifest;
-  } else if (synthetic && config.data.synthetic.validation > 0) {
-    manifests["validation"] = (config.speech_folder("validation") / "manifest.jsonl").string();
-  }
+  const auto manifests = launch::manifests_of(config);
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       for (const auto& [name, manifest] : manifests) {
@@ -205,10 +128,8 @@ void make_data(Job& job) {
   launch::run_actors(
       job, [&](runtime::ActorSystem& system) { provide(config, system); },
       [&](runtime::ActorSystem& system) {
-        if (synthetic) {
-          synthesise(config);
-        }
-        Generators generators(system);
+        launch::speak(config);
+        actors::GeneratorPool generators(system, 0);
         for (const auto& [name, manifest] : manifests) {
           if (!generate(system, config, name, manifest, generators)) {
             job.preempted = true;

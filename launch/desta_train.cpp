@@ -6,6 +6,7 @@
 #include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
 #include "launch/program.h"
+#include "launch/streamed_training.h"
 #include "launch/training_plan.h"
 #include "models/torch_util.h"
 #include "runtime/collectives/make_communicator.h"
@@ -76,7 +77,12 @@ TrialSet trials_of(const std::vector<JobConfig>& configs) {
 void train(Job& job, const desta::launch::PlanFiles& files) {
   const TrainingOptions& options = job.config.training;
   // A plan may be made anywhere, for the ranks that the configuration asks for.
-  const auto planned = static_cast<int>(options.pipeline.stages * options.replicas);
+  const auto planned = static_cast<int>(options.training_ranks() + options.writing_ranks);
+  for (const JobConfig& config : all_configs(job)) {
+    if (config.placement.streams()) {
+      desta::launch::check_streamed(job);
+    }
+  }
   for (const JobConfig& config : all_configs(job)) {
     desta::trainer::check_layout(config.training, job.dry_run ? planned : job.mpi.size(),
                                  job.environment.ranks_option());
@@ -104,6 +110,10 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
       desta::runtime::log().info("run folder {}", trial.folder);  // read by launch/supervise.sh
     }
   }
+  const bool streams = job.config.placement.streams();
+  if (streams) {
+    desta::launch::register_writing_actors();
+  }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
   const Worlds worlds = make_worlds(job);
@@ -113,15 +123,25 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
       [&](desta::runtime::ActorSystem& system) {
         system.provide<TrialSet>(trials);
         system.provide<desta::trainer::Links>(links);
+        if (streams) {
+          desta::launch::provide_for_writing(job.config, system);
+        }
       },
       [&](desta::runtime::ActorSystem& system) {
-        desta::actors::Coordinator coordinator(system, trials);
-        // The run folders are ours now.
-        for (const JobConfig& config : configs) {
-          desta::runtime::write_file_atomically(
-              std::filesystem::path(config.training.folder) / "config.yaml",
-              desta::launch::to_yaml(config));
+        // Once the run folders are ours.
+        const auto write_configs = [&] {
+          for (const JobConfig& config : configs) {
+            desta::runtime::write_file_atomically(
+                std::filesystem::path(config.training.folder) / "config.yaml",
+                desta::launch::to_yaml(config));
+          }
+        };
+        if (streams) {
+          job.preempted = !desta::launch::train_on_stream(job, system, trials, write_configs);
+          return;
         }
+        desta::actors::Coordinator coordinator(system, trials);
+        write_configs();
         job.preempted = !coordinator.run();
       });
 }

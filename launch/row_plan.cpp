@@ -28,4 +28,23 @@ std::vector<datagen::Row> plan_rows(const JobConfig& config,
   return rows;
 }
 
+std::map<std::string, std::string> manifests_of(const JobConfig& config) {
+  const bool synthetic = config.data.synthetic.enabled;
+  std::map<std::string, std::string> manifests;
+  if (!config.data.train_manifest.empty()) {
+    manifests["train"] = config.data.train_manifest;
+  } else if (synthetic) {
+    manifests["train"] = (config.speech_folder("train") / "manifest.jsonl").string();
+  } else {
+    throw runtime::ConfigError("data.train_manifest is empty and data.synthetic.enabled is false: "
+                               "there is no speech to make data from");
+  }
+  if (!config.data.validation_manifest.empty()) {
+    manifests["validation"] = config.data.validation_manifest;
+  } else if (synthetic && config.data.synthetic.validation > 0) {
+    manifests["validation"] = (config.speech_folder("validation") / "manifest.jsonl").string();
+  }
+  return manifests;
+}
+
 }  // namespace desta::launch

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <set>
 
+#include "datagen/synthesiser.h"
 #include "datagen/voices.h"
 #include "runtime/core/error.h"
+#include "runtime/core/progress.h"
 #include "runtime/core/random.h"
 
 namespace desta::launch {
@@ -83,6 +85,18 @@ std::vector<SyntheticSet> synthetic_sets(const JobConfig& config) {
         voices_in(Split::kHeldOut, options.train_accents, false), true);
   }
   return sets;
+}
+
+void speak(const JobConfig& config) {
+  if (!config.data.synthetic.enabled) {
+    return;
+  }
+  datagen::Synthesiser synthesiser;
+  for (const auto& set : synthetic_sets(config)) {
+    runtime::ProgressBar bar("speaking " + set.name, set.corpus.count);
+    datagen::write_synthetic_corpus(synthesiser, set.corpus,
+                                    [&](std::size_t done, std::size_t) { bar.update(done); });
+  }
 }
 
 }  // namespace desta::launch

@@ -28,4 +28,8 @@ struct SyntheticSet {
 // Throws ConfigError when an accent is unknown.
 [[nodiscard]] std::vector<SyntheticSet> synthetic_sets(const JobConfig& config);
 
+// Speaks what is missing of them, where the configuration asks for synthetic speech. Throws as
+// datagen::write_synthetic_corpus() does.
+void speak(const JobConfig& config);
+
 }  // namespace desta::launch

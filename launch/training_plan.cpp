@@ -58,6 +58,15 @@ class Plan {
                  (weight_bytes(rank) + simulation_.peak_bytes[rank]) / kGiB,
                  simulation_.peak_bytes[rank] / kGiB);
     }
+    if (options_.colocated.has_value()) {
+      const trainer::ColocatedOptions& writing = *options_.colocated;
+      fmt::print("in the gaps, the same ranks write responses: {} groups of {} requests, keys and values of up to "
+                 "{:.2f} GiB a rank\n",
+                 writing.groups, writing.decoding.batch_size,
+                 static_cast<double>(writing.decoding.cache_mib) / 1024);
+    } else if (options_.writing_ranks > 0) {
+      fmt::print("{} further ranks write responses, each with a whole LLM\n", options_.writing_ranks);
+    }
     if (knows_seconds()) {
       std::int64_t samples = 0;
       for (const auto& trial : trials_) {

@@ -209,6 +209,9 @@ Tensor Llama::step(const Tensor& embeddings, const StepPlan& plan, KvPages& page
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     hidden = layers_[i].step(hidden, rotary, plan, cache, static_cast<std::int64_t>(i));
   }
+  if (!part_.head) {
+    return hidden[0];
+  }
   if (wanted.empty()) {
     return at::empty({0, config_.vocab_size}, hidden.options().dtype(at::kFloat));
   }

@@ -93,6 +93,7 @@ class Llama final : public LanguageModel {
 
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] const LlamaPart& part() const { return part_; }
+  [[nodiscard]] at::Device device() const { return options_.device(); }
 
   // [...] int64 -> [..., hidden]. Needs the embedding.
   [[nodiscard]] Tensor embed(const Tensor& tokens) const override;
@@ -116,6 +117,7 @@ class Llama final : public LanguageModel {
   }
   [[nodiscard]] std::int64_t page_bytes() const override;
   [[nodiscard]] std::unique_ptr<KvPages> make_pages(std::int64_t count) const override;
+  // Of a part without the head: hidden states [plan.rows(), hidden], which are the next part's `embeddings`.
   // On a CPU, in float32 and bfloat16, a sequence's logits are the same to the bit whatever other sequences
   // are in the plan and however its positions were cut into steps. (The widths of the layers must be multiples
   // of 32, as those of all published Llamas are.)

@@ -20,9 +20,9 @@ BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tok
       queries_(queries),
       seed_(seed) {
   if (selection.has_value()) {
-    rows_ = datagen::matching_rows(dataset_, *selection);
+    rows_ = datagen::matching_rows(*dataset_, *selection);
   } else {
-    rows_.resize(dataset_.size());
+    rows_.resize(dataset_->size());
     std::iota(rows_.begin(), rows_.end(), 0);
   }
   if (static_cast<std::int64_t>(rows()) < options_.global_size) {
@@ -31,16 +31,24 @@ BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tok
         dataset.string(), rows(),
         selection.has_value()
             ? fmt::format(" of {} that this configuration would make (data.select: matching)",
-                          dataset_.size())
+                          dataset_->size())
             : "",
         options_.global_size);
   }
 }
 
+BatchLoader::BatchLoader(const RowFeed& feed, const models::Tokenizer& tokenizer,
+                         const BatchOptions& options, std::int64_t queries)
+    : feed_(&feed), tokenizer_(&tokenizer), format_(tokenizer), options_(options), queries_(queries) {}
+
+datagen::Row BatchLoader::row(std::size_t index) const {
+  return feed_ != nullptr ? feed_->row(index) : dataset_->row(rows_[index]);
+}
+
 std::uint64_t BatchLoader::fingerprint() const {
   std::uint64_t hash = 0;
   for (std::size_t i = 0; i < rows(); ++i) {
-    hash = runtime::hash64(dataset_.id(rows_[i]), hash);
+    hash = runtime::hash64(dataset_->id(rows_[i]), hash);
   }
   return hash;
 }
@@ -50,6 +58,12 @@ std::int64_t BatchLoader::steps_per_epoch() const {
 }
 
 std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int64_t index) const {
+  if (feed_ != nullptr) {
+    std::vector<std::size_t> rows(static_cast<std::size_t>(options_.micro_size));
+    std::iota(rows.begin(), rows.end(),
+              static_cast<std::size_t>(step * options_.global_size + index * options_.micro_size));
+    return rows;
+  }
   const std::int64_t epoch = step / steps_per_epoch();
   if (epoch != order_epoch_) {
     order_.resize(rows());
@@ -89,7 +103,7 @@ const Sample& BatchLoader::sample(std::size_t index) const {
 }
 
 Sample BatchLoader::read_sample(std::size_t index) const {
-  const datagen::Row row = dataset_.row(rows_[index]);
+  const datagen::Row row = this->row(index);
   Sample sample;
   sample.audio_filepath = row.audio_filepath;
   sample.prompt = models::speech_prompt(format_, *tokenizer_, "", row.transcription, row.prompt);

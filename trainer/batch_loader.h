@@ -19,6 +19,7 @@
 #include "models/packing.h"
 #include "models/tokenizer.h"
 #include "trainer/options.h"
+#include "trainer/row_feed.h"
 
 namespace desta::trainer {
 
@@ -48,6 +49,10 @@ class BatchLoader {
   BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
               const BatchOptions& options, std::int64_t queries, std::uint64_t seed,
               const std::optional<datagen::RowSelection>& selection = std::nullopt);
+  // Over rows that are fed step by step. It has training_rows() of steps that were fed, and what is asked of
+  // rows by their numbers; nothing that counts rows. `feed` must live as long as this.
+  BatchLoader(const RowFeed& feed, const models::Tokenizer& tokenizer, const BatchOptions& options,
+              std::int64_t queries);
 
   [[nodiscard]] std::size_t rows() const { return rows_.size(); }
   // Hash of the rows' ids in their order: another number means other data.
@@ -72,7 +77,7 @@ class BatchLoader {
   [[nodiscard]] at::Tensor audio(const std::vector<std::size_t>& rows,
                                  const models::LogMel& log_mel) const;
   [[nodiscard]] std::string audio_path(std::size_t row) const {
-    return dataset_.row(rows_[row]).audio_filepath;
+    return this->row(row).audio_filepath;
   }
   // What all prompts begin with, up to the speech: [n] int64. Empty if the rows have it themselves.
   [[nodiscard]] at::Tensor prefix() const;
@@ -80,15 +85,17 @@ class BatchLoader {
   [[nodiscard]] std::int64_t response_tokens(std::int64_t step) const;
 
  private:
+  [[nodiscard]] datagen::Row row(std::size_t index) const;
   [[nodiscard]] Sample read_sample(std::size_t row) const;
 
-  datagen::Dataset dataset_;
+  std::optional<datagen::Dataset> dataset_;  // or
+  const RowFeed* feed_ = nullptr;
   std::vector<std::size_t> rows_;  // of the dataset, by our numbers
   const models::Tokenizer* tokenizer_;
   models::ChatFormat format_;
   BatchOptions options_;
   std::int64_t queries_;
-  std::uint64_t seed_;
+  std::uint64_t seed_ = 0;
   mutable std::int64_t order_epoch_ = -1;
   mutable std::vector<std::size_t> order_;
   mutable std::unordered_map<std::size_t, Sample> samples_;

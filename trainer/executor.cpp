@@ -7,17 +7,25 @@
 
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
+#include "trainer/message_tags.h"
 
 namespace desta::trainer {
 namespace {
 
 constexpr std::int64_t kMaximumDims = 6;
-constexpr int kNormTag = 1;
-constexpr int kOverTag = 2;
 constexpr std::int64_t kPrefix = -1;
 
-// Tags below are those of messages between stages that stand outside of a table (trial_exchange.cpp).
-constexpr std::int64_t kFirstTag = 16;
+// Gaps of a step that are known by no message's tag.
+constexpr int kReduceGap = 0;
+constexpr int kNoGap = -1;
+
+// A gap in which nothing comes to be done for so long is waited out in a way that notices a lost peer.
+constexpr double kPatience = 1;
+
+// How much the newest gap counts when it was longer than expected. A shorter one counts at once: it is the
+// training that must not wait.
+constexpr double kNewestGap = 0.25;
+
 // More than models have units to cut.
 constexpr std::int64_t kMostStages = 1024;
 
@@ -65,7 +73,7 @@ Stage& Executor::stage_at(std::int64_t number) {
 // than it sends. The prompts' beginning has the number -1.
 int Executor::tag_of(const Pass& from, int direction) const {
   const std::int64_t number = key_of(from.trial, from.microbatch + 1);
-  return static_cast<int>(kFirstTag + 2 * (number * kMostStages + from.stage) +
+  return static_cast<int>(kFirstPassTag + 2 * (number * kMostStages + from.stage) +
                           (direction > 0 ? 0 : 1));
 }
 
@@ -100,7 +108,7 @@ Activations Executor::receive(const Pass& from, int direction) {
   Activations tensors;
   TensorHeader header;
   do {
-    wait(*links_.pipeline->receive_async(&header, sizeof(header), peer, tag));
+    wait(*links_.pipeline->receive_async(&header, sizeof(header), peer, tag), tag);
     Tensor tensor = at::empty(at::IntArrayRef(header.sizes, static_cast<std::size_t>(header.dims)),
                               static_cast<at::ScalarType>(header.dtype));
     links_.pipeline->receive(tensor.data_ptr(), models::byte_size(tensor), peer, tag);
@@ -130,7 +138,7 @@ void Executor::finish_sends() {
   while (!pending_.empty()) {
     const Pending pending = std::move(pending_.back());  // filling looks at the others
     pending_.pop_back();
-    wait(*pending.work);
+    wait(*pending.work, kNoGap);
   }
 }
 
@@ -167,9 +175,41 @@ bool Executor::fill() {
   return false;
 }
 
-void Executor::wait(runtime::Work& work) {
-  while (!work.done() && fill()) {
+bool Executor::generate(double seconds) {
+  const auto piece = generator_->next_seconds();
+  if (!piece.has_value() || *piece > seconds) {
+    return false;
   }
+  const runtime::Trace::Span span(trace_, "generate", "pipeline");
+  return generator_->advance();
+}
+
+template <typename Done>
+void Executor::use_gap(int gap, const Done& done) {
+  const bool generates = gap != kNoGap && generator_ != nullptr && gaps_are_known_;
+  const auto began = std::chrono::steady_clock::now();
+  double& expected = gaps_[gap];
+  double useful = 0;          // when something was last done
+  double last_began = -1;     // what was done last
+  while (!done()) {
+    const double waited = seconds_since(began);
+    if (fill() || (generates && generate(expected - waited))) {
+      last_began = waited;
+      useful = seconds_since(began);
+      continue;
+    }
+    last_began = -1;
+    if (!generates || waited - useful > kPatience) {
+      return;
+    }
+  }
+  // Where it ended while something was done, it was over at the beginning of that at the earliest.
+  const double seen = last_began < 0 ? seconds_since(began) : last_began;
+  expected = seen < expected ? seen : expected + kNewestGap * (seen - expected);
+}
+
+void Executor::wait(runtime::Work& work, int gap) {
+  use_gap(gap, [&] { return work.done(); });
   work.wait();
 }
 
@@ -178,8 +218,7 @@ void Executor::reduce(GradientReducer* reducer, StageReport& report) {
     return;
   }
   reducer->start();
-  while (!reducer->poll() && fill()) {
-  }
+  use_gap(kReduceGap, [&] { return reducer->poll(); });
   const auto began = std::chrono::steady_clock::now();
   reducer->wait();
   report.exposed_seconds += seconds_since(began);
@@ -187,15 +226,22 @@ void Executor::reduce(GradientReducer* reducer, StageReport& report) {
 
 void Executor::end_step(const StepPlan& plan) {
   const auto& learning = links_.learning;
-  if (!plan.learn || !plan.updates || learning.empty() || learning.front() == 0) {
+  if (!plan.learn || !plan.updates || learning.empty()) {
     return;
   }
   runtime::Communicator& pipeline = *links_.pipeline;
+  const int root = static_cast<int>(learning.front());
   char over = 0;
-  if (pipeline.rank() == learning.front()) {
-    pipeline.send(&over, sizeof(over), 0, kOverTag);
-  } else if (pipeline.rank() == 0) {
-    wait(*pipeline.receive_async(&over, sizeof(over), static_cast<int>(learning.front()), kOverTag));
+  // Those that can use the rest of the step: the first rank for its encoder, all for generation.
+  const int waiting = generator_ != nullptr ? pipeline.size() : 1;
+  if (pipeline.rank() == root) {
+    for (int peer = 0; peer < waiting; ++peer) {
+      if (peer != root) {
+        pipeline.send(&over, sizeof(over), peer, kOverTag);
+      }
+    }
+  } else if (pipeline.rank() < waiting) {
+    wait(*pipeline.receive_async(&over, sizeof(over), root, kOverTag), kOverTag);
   }
 }
 
@@ -233,7 +279,7 @@ Activations Executor::forward(const Pass& pass, const Activations& received, con
   const std::vector<std::size_t>& rows =
       number < mine.rows.size() ? mine.rows[number] : mine.next_rows[number - mine.rows.size()];
   const BatchLoader& loader =
-      plan.learn || work.validation == nullptr ? *work.training : *work.validation;
+      plan.learn || work.validation == nullptr ? *work.training : work.validation->value();
   if (pass.stage == 0) {
     // Its turn has come: it is not looked ahead to any more.
     const auto own = std::ranges::find(coming_, std::pair(&loader, rows));
@@ -278,6 +324,7 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   std::map<Pass, Activations> gradients;        // from behind
   std::map<Pass, Activations> input_gradients;  // for the stage before
   filled_seconds_ = 0;
+  gaps_are_known_ = plan.learn;
   coming_.clear();
   if (fills_ && plan.learn && stages_.front().part().encoder_front) {
     look_ahead(plan);
@@ -345,6 +392,12 @@ StageReport Executor::run(const RankTable& table, const StepPlan& plan) {
   }
   end_step(plan);
   report.busy_seconds += filled_seconds_;
+  if (generator_ != nullptr) {
+    const GenerationWork work = generator_->take_work();
+    report.generating_seconds = work.seconds;
+    report.written_tokens = work.tokens;
+    report.written = generator_->take_written();
+  }
   report.seconds = seconds_since(start);
   return report;
 }

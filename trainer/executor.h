@@ -12,6 +12,7 @@
 #include "runtime/collectives/communicator.h"
 #include "runtime/telemetry/trace.h"
 #include "trainer/checkpoint_writer.h"
+#include "trainer/pipeline_generator.h"
 #include "trainer/schedule.h"
 #include "trainer/stage.h"
 
@@ -46,22 +47,26 @@ struct TrialReport {
 // And of the step as a whole.
 struct StageReport {
   std::vector<TrialReport> trials;  // of the job, in its order
+  std::vector<WrittenText> written; // where texts are generated beside, on the leader
+  std::int64_t written_tokens = 0;  // of these
+  double generating_seconds = 0;    // of the step, besides busy_seconds
   bool stop_is_due = false;     // this process was asked to stop (runtime/core/stop_request.h)
   double busy_seconds = 0;      // in forward and backward passes and the optimiser
   double seconds = 0;
   double exposed_seconds = 0;   // of waiting for the other replicas' gradients with nothing to do
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(trials, stop_is_due, busy_seconds, seconds, exposed_seconds);
+    archive(trials, written, written_tokens, generating_seconds, stop_is_due, busy_seconds, seconds,
+            exposed_seconds);
   }
 };
 
-// What a trial of the job is on this rank. `trial` is null where nothing learns; `validation` where there
-// are no such rows.
+// What a trial of the job is on this rank. `trial` is null where nothing learns; `validation` holds
+// nothing where there are no such rows.
 struct TrialWork {
   Trial* trial = nullptr;
   const BatchLoader* training = nullptr;
-  const BatchLoader* validation = nullptr;
+  const std::optional<BatchLoader>* validation = nullptr;
 };
 
 // Rows of a trial's microbatches on this replica and where they stand in its global batch. No rows: it has
@@ -103,6 +108,12 @@ class Executor {
   // What the table receives of the next step's microbatches is kept for the next run.
   // Throws TransportError naming the peer when a neighbour is gone or silent for too long.
   StageReport run(const RankTable& table, const StepPlan& plan);
+  // From now on, gaps of training steps in which the encoder has nothing to do are used for text generation: a
+  // piece of it is taken up where it is expected to end before the gap does. What is expected is learned from
+  // the steps before, for each gap by itself: the shortest lately. So the training waits for a part of one piece
+  // at most where a gap is shorter than it was, and for nothing else. All ranks of the pipeline, or none.
+  void generate_with(PipelineGenerator* generator) { generator_ = generator; }
+
   // Forgets what was received for a next step.
   void forget_next() { inputs_.clear(); }
 
@@ -131,11 +142,16 @@ class Executor {
   void look_ahead(const StepPlan& plan);
   // Does a slice of the coming microbatches' way through the frozen encoder. False: there is none.
   bool fill();
-  // Waits, and meanwhile fills.
-  void wait(runtime::Work& work);
-  // Lets the gradients cross, and meanwhile fills.
+  // Takes a piece of text generation that takes no longer than that [s]. False: there is none.
+  bool generate(double seconds);
+  // Does what can be done until done(), or until nothing can. `gap`: by what it is known from step to step.
+  template <typename Done>
+  void use_gap(int gap, const Done& done);
+  // Waits, and meanwhile does what can be done.
+  void wait(runtime::Work& work, int gap);
+  // Lets the gradients cross, and meanwhile does what can be done.
   void reduce(GradientReducer* reducer, StageReport& report);
-  // The learning ranks' first tells the first rank, which does not learn, that the step is over.
+  // The learning ranks' first tells those that have something to do until then that the step is over.
   void end_step(const StepPlan& plan);
   // What was received for the next step's microbatches gets their numbers in it.
   void keep_next(const StepPlan& plan);
@@ -151,6 +167,9 @@ class Executor {
   // The microbatches to fill with: whose rows, and which.
   std::deque<std::pair<const BatchLoader*, std::vector<std::size_t>>> coming_;
   double filled_seconds_ = 0;                    // of this step
+  PipelineGenerator* generator_ = nullptr;
+  bool gaps_are_known_ = false;                  // this step's gaps are those of other steps
+  std::map<int, double> gaps_;                   // how long they are expected to be [s]
   struct Pending {
     Tensor buffer;
     std::unique_ptr<runtime::Work> work;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "datagen/generation.h"
 #include "datagen/row_selection.h"
 #include "trainer/gradient_wire.h"
 #include "trainer/layer_costs.h"
@@ -75,6 +76,12 @@ struct TrainOptions {
                                       // folder: its newest checkpoint
 };
 
+// Texts for the training, written by the LLM in the gaps of its steps.
+struct ColocatedOptions {
+  datagen::DecodingOptions decoding;
+  std::int64_t groups = 4;  // of decoding.batch_size requests, under way at once
+};
+
 struct TrainingOptions {
   std::string folder = "runs/default";
   std::uint64_t seed = 1;
@@ -85,6 +92,8 @@ struct TrainingOptions {
   std::string validation = "";                 // HDF5 shards for the loss on held-out rows
   std::optional<datagen::RowSelection> selection = std::nullopt;  // which of their rows; none: all
   PipelineOptions pipeline;
+  std::optional<ColocatedOptions> colocated = std::nullopt;  // none: the ranks write no texts
+  std::int64_t writing_ranks = 0;  // of the job, behind those that train
   std::int64_t replicas = 1;
   ReductionOptions reduction;
   BatchOptions batch;
@@ -98,6 +107,8 @@ struct TrainingOptions {
                                                // "memory", the host's; "": nothing does
   double features_gib = 0;                     // of it at most; 0: no limit, and half of the free memory
 
+  // Ranks that train.
+  [[nodiscard]] std::int64_t training_ranks() const { return pipeline.stages * replicas; }
   // Microbatches of a step on one replica.
   [[nodiscard]] std::int64_t own_microbatches() const {
     return batch.global_size / batch.micro_size / replicas;

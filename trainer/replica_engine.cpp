@@ -29,12 +29,16 @@ Links make_links(runtime::Communicator& world, const TrialSet& trials,
   const std::int64_t stages = trials.common().pipeline.stages;
   const auto place = RankPlace::of(world.rank(), stages);
   const auto parts = cut_models(trials);
+  // Ranks that do not train have no part in the replicas.
+  const bool trains = place.replica < trials.common().replicas;
   return {world.split(static_cast<int>(place.replica)),
-          (gpu_world == nullptr ? world : *gpu_world).split(static_cast<int>(place.stage)),
+          (gpu_world == nullptr ? world : *gpu_world)
+              .split(trains ? static_cast<int>(place.stage) : static_cast<int>(stages) + world.rank()),
           learning_ranks(parts, stages)};
 }
 
-ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& links)
+ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& links,
+                             const std::optional<StreamInfo>& stream)
     : trials_(trials),
       place_(place),
       links_(links),
@@ -48,7 +52,8 @@ ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& lin
   const std::vector<StagePart> parts = own_parts();
   std::vector<TrialWork> work;
   for (const TrainingOptions& options : trials_) {
-    lanes_.push_back(std::make_unique<TrialLane>(options, place_, links_, tokenizer_, parts, parts_, device_));
+    lanes_.push_back(std::make_unique<TrialLane>(options, place_, links_, tokenizer_, parts, parts_, device_,
+                                                 stream));
     work.push_back(lanes_.back()->work());
   }
   if (parts.front().encoder_front && !common().features.empty()) {
@@ -73,6 +78,18 @@ ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& lin
   executor_.emplace(stages_, std::move(work), links_, trace_, device_, fills);
   if (settled(common()).batch.share_prefix) {
     executor_->share_prefix();
+  }
+  if (common().colocated.has_value()) {
+    std::map<std::int64_t, const models::Llama*> llamas;
+    for (const Stage& stage : stages_) {
+      if (stage.llama() != nullptr) {
+        llamas[stage.part().stage] = stage.llama();
+      }
+    }
+    generator_.emplace(std::move(llamas), adapter_stage(parts_), common().pipeline.parts(),
+                       *links_.pipeline, tokenizer_, shapes_.llama, common().colocated->decoding,
+                       common().colocated->groups);
+    executor_->generate_with(&*generator_);
   }
 }
 
@@ -147,6 +164,23 @@ StageReport ReplicaEngine::train_step(const std::vector<std::int64_t>& steps) {
   }
   return report;
 }
+
+void ReplicaEngine::supply(StepSupply supply) {
+  for (auto& step : supply.rows) {
+    lanes_.front()->feed().put(step.step, std::move(step.rows), supply.oldest);
+  }
+  if (generator_.has_value() && generator_->leads()) {
+    generator_->add(supply.orders);
+  }
+}
+
+WritingReport ReplicaEngine::write_texts(std::int64_t texts) {
+  generator_->run(texts);
+  const GenerationWork work = generator_->take_work();
+  return {generator_->take_written(), work.tokens, work.seconds};
+}
+
+void ReplicaEngine::stop_writing() { generator_->finish(); }
 
 StageReport ReplicaEngine::accumulate_gradient(const std::vector<std::int64_t>& steps) {
   StepPlan plan = training_plan(steps);

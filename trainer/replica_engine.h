@@ -57,15 +57,54 @@ struct ReplicaTraffic {
   }
 };
 
+// What a rank is handed for coming steps where the dataset is still being written.
+struct StepSupply {
+  struct Rows {
+    std::int64_t step = 0;
+    std::vector<datagen::Row> rows;
+    template <class Archive>
+    void serialize(Archive& archive) {
+      archive(step, rows);
+    }
+  };
+  std::vector<Rows> rows;         // besides those that it has been handed already
+  std::int64_t oldest = 0;        // step whose rows are still needed
+  std::vector<TextOrder> orders;  // texts to write, for the leader
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(rows, oldest, orders);
+  }
+};
+
+// Texts that were written while nothing else was done.
+struct WritingReport {
+  std::vector<WrittenText> written;
+  std::int64_t tokens = 0;
+  double seconds = 0;  // of work, of this rank
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(written, tokens, seconds);
+  }
+};
+
 class ReplicaEngine {
  public:
   // Loads this rank's shard, and of each trial the newest whole checkpoint of its run where the adapter is.
-  ReplicaEngine(const TrialSet& trials, RankPlace place, Links& links);
+  // With `stream`, the only trial's rows are fed (supply()).
+  ReplicaEngine(const TrialSet& trials, RankPlace place, Links& links,
+                const std::optional<StreamInfo>& stream = std::nullopt);
 
   [[nodiscard]] StageInfo info() const;
 
   // One optimiser step of each trial, this stage's part. `steps`: by trial; -1: it has no part in it.
   StageReport train_step(const std::vector<std::int64_t>& steps);
+  // Rows of coming steps, and texts to write in the gaps of those (where the options ask for that).
+  void supply(StepSupply supply);
+  // Writes texts and does nothing else, until the leader has so many more, or all. All stages of a replica call
+  // it at once, as the next.
+  WritingReport write_texts(std::int64_t texts);
+  // Ends the writing: no text is begun or continued, and nothing of it is under way any more.
+  void stop_writing();
   // Mean loss over a trial's validation rows, this stage's part. Replicas share the microbatches.
   StageReport validate(std::int64_t trial);
   // Starts to write a trial's checkpoint (TrialLane::save); how that ends stands in a later step's report.
@@ -109,6 +148,7 @@ class ReplicaEngine {
   FrozenChecksums frozen_;
   runtime::Trace trace_;
   std::optional<Executor> executor_;
+  std::optional<PipelineGenerator> generator_;
 };
 
 }  // namespace desta::trainer

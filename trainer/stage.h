@@ -30,6 +30,8 @@ class Stage {
         const FeatureCache* features = nullptr);
 
   [[nodiscard]] const StagePart& part() const { return part_; }
+  // Its part of the LLM, or null.
+  [[nodiscard]] const models::Llama* llama() const { return llama_.has_value() ? &*llama_ : nullptr; }
 
   // Forward pass of one microbatch. `input`: from the stage before, empty on the first.
   // With `learn`, what backward() needs is kept under `key` until it is called.

@@ -74,7 +74,15 @@ std::vector<StagePart> cut_models(const TrialSet& trials) {
 
 void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {
   const auto stages = options.pipeline.stages;
-  if (stages < 1 || options.replicas < 1 || stages * options.replicas != ranks) {
+  if (options.writing_ranks > 0) {
+    if (options.training_ranks() + options.writing_ranks != ranks) {
+      throw ConfigError("this job has {} ranks, but pipeline.stages {} x data_parallel.replicas {} + "
+                        "generation.ranks {} = {}; start it with `{}{}`",
+                        ranks, stages, options.replicas, options.writing_ranks,
+                        options.training_ranks() + options.writing_ranks, start,
+                        options.training_ranks() + options.writing_ranks);
+    }
+  } else if (options.training_ranks() != ranks) {
     throw ConfigError("this job has {} ranks, but pipeline.stages {} x data_parallel.replicas {} = "
                       "{}; start it with `{}{}` or set data_parallel.replicas to {}",
                       ranks, stages, options.replicas, stages * options.replicas, start,

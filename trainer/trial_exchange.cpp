@@ -3,14 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "models/tensor_source.h"
+#include "trainer/message_tags.h"
 
 namespace desta::trainer {
-namespace {
-
-constexpr int kStateTag = 4;
-
-}  // namespace
-
 void send_state(runtime::Communicator& pipeline, const TrialState& state, int peer) {
   nlohmann::json reduction = nlohmann::json::object();
   for (const auto& [name, tensor] : state.reduction) {

@@ -23,7 +23,7 @@ BatchLoader make_loader(const std::string& dataset, const models::Tokenizer& tok
 }
 
 RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shapes,
-                        const BatchLoader& training) {
+                        std::uint64_t rows) {
   const models::QFormerConfig& adapter = shapes.adapter;
   RunIdentity identity = {
           {"run.seed", std::to_string(options.seed)},
@@ -36,7 +36,7 @@ RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shape
           {"adapter.dropout", fmt::format("{}", adapter.dropout)},
           {"batch.max_text_tokens", std::to_string(options.batch.max_text_tokens)},
           {"batch.global_size", std::to_string(options.batch.global_size)},
-          {"data.folder (hash of its rows)", runtime::to_hex(training.fingerprint())},
+          {"data.folder (hash of its rows)", runtime::to_hex(rows)},
           {"train.what", options.train.what},
           {"train.start_from", options.train.start_from}};
   if (shapes.lora.has_value()) {
@@ -54,21 +54,25 @@ RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shape
 
 TrialLane::TrialLane(const TrainingOptions& options, RankPlace place, Links& links,
                      const models::Tokenizer& tokenizer, const std::vector<StagePart>& own,
-                     const std::vector<StagePart>& parts, at::Device device)
+                     const std::vector<StagePart>& parts, at::Device device,
+                     const std::optional<StreamInfo>& stream)
     : options_(settled(options)),
       place_(place),
       links_(links),
       shapes_(read_shapes(options)),
       adapter_rank_(adapter_stage(parts) % options.pipeline.stages),
       ends_(own.back().head),
-      training_(make_loader(options.dataset, tokenizer, options_, shapes_)),
-      total_steps_(options.steps > 0 ? options.steps
-                                     : options.epochs * training_.steps_per_epoch()) {
-  if (!options.validation.empty()) {
-    BatchOptions batch = options_.batch;
-    batch.global_size = 1;
-    validation_.emplace(options.validation, tokenizer, batch, shapes_.adapter.queries,
-                        options.seed, options.selection);
+      tokenizer_(tokenizer),
+      stream_(stream),
+      feed_(stream.has_value() ? std::optional<RowFeed>(options_.batch.global_size) : std::nullopt),
+      training_(feed_.has_value()
+                    ? BatchLoader(*feed_, tokenizer, options_.batch, shapes_.adapter.queries)
+                    : make_loader(options.dataset, tokenizer, options_, shapes_)),
+      total_steps_(stream.has_value()  ? stream->total_steps
+                   : options.steps > 0 ? options.steps
+                                       : options.epochs * training_.steps_per_epoch()) {
+  if (!stream.has_value()) {
+    open_validation();
   }
   if (std::ranges::any_of(own, &StagePart::learns)) {
     models::TensorMap others;
@@ -79,6 +83,16 @@ TrialLane::TrialLane(const TrainingOptions& options, RankPlace place, Links& lin
   }
 }
 
+void TrialLane::open_validation() {
+  if (options_.validation.empty() || validation_.has_value()) {
+    return;
+  }
+  BatchOptions batch = options_.batch;
+  batch.global_size = 1;
+  validation_.emplace(options_.validation, tokenizer_, batch, shapes_.adapter.queries, options_.seed,
+                      options_.selection);
+}
+
 void TrialLane::start_trial(const std::vector<StagePart>& own, const models::TensorMap& others,
                             at::Device device) {
   const bool has_adapter = std::ranges::any_of(own, &StagePart::adapter);
@@ -86,7 +100,8 @@ void TrialLane::start_trial(const std::vector<StagePart>& own, const models::Ten
                  options_.optimizer, options_.seed, total_steps_,
                  models::parse_precision(options_.models.precision), device, others);
   trial_->join_replicas(*links_.replicas, options_.reduction);
-  const RunIdentity identity = identity_of(options_, shapes_, training_);
+  const RunIdentity identity = identity_of(
+      options_, shapes_, stream_.has_value() ? stream_->fingerprint : training_.fingerprint());
   if (has_adapter && place_.replica == 0) {
     sweep_up(options_.folder);
   }
@@ -125,7 +140,7 @@ TrialInfo TrialLane::info() const {
 }
 
 TrialWork TrialLane::work() {
-  return {trial(), &training_, validation_.has_value() ? &*validation_ : nullptr};
+  return {trial(), &training_, &validation_};
 }
 
 TrialPlan TrialLane::training_plan(std::int64_t step) const {
@@ -135,7 +150,7 @@ TrialPlan TrialLane::training_plan(std::int64_t step) const {
   for (std::int64_t m = 0; m < own; ++m) {
     plan.rows.push_back(training_.training_rows(step, plan.first_microbatch + m));
   }
-  if (step + 1 < total_steps_) {
+  if (step + 1 < total_steps_ && (!feed_.has_value() || feed_->has(step + 1))) {
     for (std::int64_t m = 0; m < own; ++m) {
       plan.next_rows.push_back(training_.training_rows(step + 1, plan.first_microbatch + m));
     }
@@ -146,7 +161,8 @@ TrialPlan TrialLane::training_plan(std::int64_t step) const {
   return plan;
 }
 
-TrialPlan TrialLane::validation_plan() const {
+TrialPlan TrialLane::validation_plan() {
+  open_validation();
   TrialPlan plan;
   for (std::int64_t m = place_.replica; m < validation_->ordered_microbatches();
        m += options_.replicas) {

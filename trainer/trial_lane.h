@@ -35,20 +35,24 @@ class TrialLane {
  public:
   // Opens its data. `own` and `parts`: the stages of this rank, and all. Where something learns, draws it or
   // takes it from the newest whole checkpoint of the run; `links` carry its gradients and must outlive it.
-  // Collective over the replicas. Throws ConfigError, DataError and ModelError as what it opens does.
+  // With `stream`, the training rows are fed step by step, and the validation rows need not be there before
+  // they are asked for. Collective over the replicas. Throws ConfigError, DataError and ModelError as what it opens does.
   TrialLane(const TrainingOptions& options, RankPlace place, Links& links,
             const models::Tokenizer& tokenizer, const std::vector<StagePart>& own,
-            const std::vector<StagePart>& parts, at::Device device);
+            const std::vector<StagePart>& parts, at::Device device,
+            const std::optional<StreamInfo>& stream = std::nullopt);
 
   [[nodiscard]] TrialInfo info() const;
   // What the executor works on; valid while the lane stays where it is.
   [[nodiscard]] TrialWork work();
+  // Where the rows of coming steps go, with a stream.
+  [[nodiscard]] RowFeed& feed() { return *feed_; }
   [[nodiscard]] Trial* trial() { return trial_ ? &*trial_ : nullptr; }
 
   // Its part of a step: rows of this replica's microbatches.
   [[nodiscard]] TrialPlan training_plan(std::int64_t step) const;
   // Validation rows of this replica, which shares them with the others.
-  [[nodiscard]] TrialPlan validation_plan() const;
+  [[nodiscard]] TrialPlan validation_plan();
 
   // Starts to write a checkpoint: the stages of replica 0 on which something learns copy what they
   // have, the adapter's stage writes it beside the training. Every stage of a replica calls it at once.
@@ -59,6 +63,7 @@ class TrialLane {
   [[nodiscard]] std::vector<SaveOutcome> take_outcomes();
 
  private:
+  void open_validation();
   void start_trial(const std::vector<StagePart>& own, const models::TensorMap& others,
                    at::Device device);
 
@@ -68,6 +73,9 @@ class TrialLane {
   ModelShapes shapes_;
   std::int64_t adapter_rank_;  // of the pipeline
   bool ends_;                  // the loss is made here
+  const models::Tokenizer& tokenizer_;
+  std::optional<StreamInfo> stream_;
+  std::optional<RowFeed> feed_;
   BatchLoader training_;
   std::optional<BatchLoader> validation_;
   std::int64_t total_steps_;

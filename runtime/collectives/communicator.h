@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -116,6 +117,9 @@ class Communicator {
   virtual void receive(void* data, std::size_t bytes, int source, int tag) {
     receive_async(data, bytes, source, tag)->wait();
   }
+  // Bytes of the next message of that rank with that tag, if it has arrived and no receive waits for it. Never
+  // blocks. For messages below 1 GiB; NCCL cannot tell and throws InternalError.
+  [[nodiscard]] virtual std::optional<std::size_t> waiting_message(int source, int tag) = 0;
 
   // A communicator of the ranks that gave the same colour, ordered by rank. Collective.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(int color) = 0;

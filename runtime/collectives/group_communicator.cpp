@@ -189,6 +189,11 @@ class GroupCommunicator : public Communicator {
                              watch_, std::move(transfer));
   }
 
+  [[nodiscard]] std::optional<std::size_t> waiting_message(int source, int tag) override {
+    check_rank(source);
+    return messages_->waiting_message(source, tag);
+  }
+
   [[nodiscard]] std::unique_ptr<Communicator> split(int color) override {
     std::unique_ptr<PeerLinks> part;
     run({.kind = Kind::kSplit}, [&](const Operation&) { part = links_->split(color); });

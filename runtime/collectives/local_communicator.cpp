@@ -101,6 +101,16 @@ class LocalCommunicator : public Communicator {
     }
   }
 
+  [[nodiscard]] std::optional<std::size_t> waiting_message(int source, int tag) override {
+    check_peer(source);
+    const std::lock_guard lock(mutex_);
+    const auto waiting = messages_.find(tag);
+    if (waiting == messages_.end() || waiting->second.empty()) {
+      return std::nullopt;
+    }
+    return waiting->second.front().size();
+  }
+
   [[nodiscard]] std::unique_ptr<Work> send_async(const void* data, std::size_t bytes,
                                                  int destination, int tag) override {
     check_peer(destination);

@@ -281,6 +281,18 @@ class MpiLinks : public PeerLinks {
     return std::make_unique<MpiReceive>(inbox_, peer, tag, data, bytes);
   }
 
+  [[nodiscard]] std::optional<std::size_t> waiting_message(int peer, int tag) override {
+    int found = 0;
+    MPI_Status status;
+    check_link(MPI_Iprobe(peer, tag, messages_.get(), &found, &status));
+    if (found == 0) {
+      return std::nullopt;
+    }
+    int bytes = 0;
+    MPI_Get_count(&status, MPI_BYTE, &bytes);
+    return static_cast<std::size_t>(bytes);
+  }
+
   [[nodiscard]] std::unique_ptr<Transfer> native_all_reduce(const void* source, void* destination,
                                                             std::size_t count, DType dtype,
                                                             ReduceOp op) override {

@@ -244,6 +244,10 @@ class NcclCommunicator : public Communicator {
                    });
   }
 
+  [[nodiscard]] std::optional<std::size_t> waiting_message(int /*source*/, int /*tag*/) override {
+    throw InternalError("NCCL cannot tell whether a message has arrived");
+  }
+
   [[nodiscard]] std::unique_ptr<Communicator> split(int color) override {
     return std::make_unique<NcclCommunicator>(bootstrap_->split(color), options_);
   }

@@ -52,6 +52,8 @@ class PeerLinks {
   // The message must have exactly `bytes` bytes.
   [[nodiscard]] virtual std::unique_ptr<Transfer> receive(int peer, int tag, void* data,
                                                           std::size_t bytes) = 0;
+  // Bytes of the first piece of the next message, if it has arrived and no receive waits for it.
+  [[nodiscard]] virtual std::optional<std::size_t> waiting_message(int peer, int tag) = 0;
 
   // The transport's own all-reduce over all ranks, if it has one for this type and operation; null
   // otherwise. All ranks begin theirs in the same order.

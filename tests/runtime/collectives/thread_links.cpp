@@ -88,6 +88,11 @@ class ThreadLinks : public PeerLinks {
                                                   std::size_t bytes) override {
     return std::make_unique<Receiving>(*hub_, std::tuple(peer, rank_, tag), data, bytes);
   }
+  [[nodiscard]] std::optional<std::size_t> waiting_message(int peer, int tag) override {
+    const std::lock_guard lock(hub_->mutex);
+    const auto& box = hub_->mail[{peer, rank_, tag}];
+    return box.empty() ? std::nullopt : std::optional(box.front().size());
+  }
   [[nodiscard]] std::unique_ptr<Transfer> native_all_reduce(const void*, void*, std::size_t, DType,
                                                             ReduceOp) override {
     return nullptr;
