@@ -292,8 +292,12 @@ void Coordinator::verify() {
     traffic.push_back(stage.call<&StageActor::replica_traffic>());
   }
   std::uint64_t tensors = 0;
+  std::vector<std::uint64_t> loaded;
+  std::vector<std::uint64_t> peak;
   for (const auto& report : runtime::get_all(reports)) {
     tensors += report.tensors;
+    loaded.push_back(infos_[peak.size()].resident_bytes);
+    peak.push_back(report.peak_resident_bytes);
     if (!report.changed.empty()) {
       throw runtime::InternalError("frozen tensor {} has changed ({} in all); this run is worthless",
                                    report.changed.front(), report.changed.size());
@@ -322,6 +326,8 @@ void Coordinator::verify() {
     trial->write({{"frozen_tensors_unchanged", tensors},
                   {"replica_bytes_sent", sent},
                   {"adapter_bytes", adapter},
+                  {"resident_bytes_after_loading", loaded},
+                  {"peak_resident_bytes", peak},
                   {"steps", steps}});
   }
 }

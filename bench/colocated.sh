@@ -2,6 +2,7 @@
 # Responses written in the gaps of a training run, two ranks, the quickstart's models: how much of the training's idle
 # time became texts and what that cost the training. The peer is the same run over the same rows, step by step
 # (its stream.jsonl), with nothing left to write. One JSON line a figure; builds in build/.
+# Half of the rows are there when training begins, so that it never has to wait for them.
 #   bench/colocated.sh [STEPS] [key=value ...]     steps; 60 if not given. Settings are for desta-train's --set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +25,7 @@ train() { # run
   mpirun -n 2 build/bin/desta-train configs/quickstart.yaml --set "run.folder=$work/$1" --set "data.folder=$work/data" \
     --set data.synthetic.validation=0 --set data.synthetic.held_out=0 --set data.synthetic.flite=0 \
     --set "data.synthetic.train=$((steps * 16))" --set "training.steps=$steps" --set checkpoint.every=0 \
-    --set generation.placement=colocated --set generation.start_rows=64 --set generation.ahead_rows=100000 "${settings[@]}" \
+    --set generation.placement=colocated --set "generation.start_rows=$((steps * 8))" --set generation.ahead_rows=100000 "${settings[@]}" \
     >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     return 1

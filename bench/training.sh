@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Samples a second of training, beside a plain PyTorch loop for the same models, rows and precision
-# (peers/torch_training.py) at its best of one process with one thread, one with two, and two processes: one JSON line a
-# figure. Needs python3-torch (Debian) and the quickstart's data (launch/quickstart.sh); builds the benchmarks in build/.
+# (peers/torch_training.py) at its best of one process with one thread, one with two, and two processes; and each one's
+# peak of resident memory beyond that after loading, over the samples of a microbatch: one JSON line a figure. Needs python3-torch (Debian) and the quickstart's data (launch/quickstart.sh); builds the benchmarks in build/.
 #   bench/training.sh stand-ins [float32|bfloat16]    the quickstart's models
 #   bench/training.sh 1b [float32|bfloat16]           whisper-small's shape and six layers of Llama-3.2-1B's, random weights
 set -euo pipefail
@@ -62,13 +62,17 @@ ours() { # name, further settings
     cat "$work/ours.log" >&2
     return 1
   }
-  /usr/bin/python3 - "$work/run/metrics.jsonl" "${shape}_${precision}_$name" $global $warm_up <<'PYTHON'
+  /usr/bin/python3 - "$work/run/metrics.jsonl" "${shape}_${precision}_$name" $global $warm_up $micro <<'PYTHON'
 import json, sys
 
 lines = [json.loads(line) for line in open(sys.argv[1])]
 seconds = [line["seconds"] for line in lines if "loss" in line][int(sys.argv[4]):]
 print(json.dumps({"system": "desta", "what": sys.argv[2] + "_samples_per_second",
                   "value": int(sys.argv[3]) * len(seconds) / sum(seconds), "unit": "samples/s"}))
+end = lines[-1]
+beyond = max(peak - loaded for peak, loaded in zip(end["peak_resident_bytes"], end["resident_bytes_after_loading"]))
+print(json.dumps({"system": "desta", "what": sys.argv[2] + "_memory_per_sample", "value": beyond / int(sys.argv[5]),
+                  "unit": "bytes"}))
 PYTHON
 }
 

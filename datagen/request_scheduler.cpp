@@ -264,14 +264,6 @@ void RequestScheduler::plan_step() {
   }
 }
 
-std::vector<TokenId> RequestScheduler::tokens() const {
-  std::vector<TokenId> tokens;
-  for (std::size_t i = 0; i < in_step_.size(); ++i) {
-    in_step_[i]->append_tokens(plan_.sequences[i], tokens);
-  }
-  return tokens;
-}
-
 at::Tensor RequestScheduler::embeddings(const models::LanguageModel& model) const {
   std::vector<at::Tensor> parts;
   std::vector<TokenId> tokens;  // not in `parts` yet

@@ -86,9 +86,7 @@ class RequestScheduler {
   // Begins a step, if there is anything to do: finish_step() must come before the next. A plan without rows:
   // requests are waiting, and the next call may take them up.
   [[nodiscard]] std::optional<models::StepPlan> begin_step();
-  // Tokens of the begun step's rows. Not for requests with embeddings.
-  [[nodiscard]] std::vector<models::TokenId> tokens() const;
-  // The rows themselves, [rows, hidden], of any requests.
+  // Rows of the begun step: [rows, hidden].
   [[nodiscard]] at::Tensor embeddings(const models::LanguageModel& model) const;
   // `logits`: of the begun step, as LanguageModel::step() returns them.
   void finish_step(const at::Tensor& logits);

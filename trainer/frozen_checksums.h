@@ -30,5 +30,7 @@ class FrozenChecksums {
 
 // Resident memory of this process in bytes, as Linux counts it.
 [[nodiscard]] std::uint64_t resident_bytes();
+// The most that it has ever been.
+[[nodiscard]] std::uint64_t peak_resident_bytes();
 
 }  // namespace desta::trainer

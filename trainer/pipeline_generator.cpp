@@ -16,7 +16,7 @@ namespace {
 
 // The beginning of a message, as numbers; a plan and the rows' bytes follow.
 constexpr std::int64_t kPause = -1;  // in the place of the stage
-enum Head : std::size_t { kStage, kGroup, kPlanNumbers, kType, kRows, kWidth, kHeadNumbers };
+enum Head : std::size_t { kStage, kGroup, kPlanNumbers, kType, kWidth, kHeadNumbers };
 
 // How much the newest measurement counts: the machine's pace drifts, and one piece may have been disturbed.
 constexpr double kNewest = 0.25;
@@ -71,12 +71,13 @@ struct PipelineGenerator::Group {
 };
 
 PipelineGenerator::PipelineGenerator(std::map<std::int64_t, const models::Llama*> parts,
-                                     std::int64_t first, std::int64_t stages,
+                                     const models::Llama* embedding, std::int64_t first, std::int64_t stages,
                                      runtime::Communicator& pipeline,
                                      const models::Tokenizer& tokenizer,
                                      const models::LlamaConfig& config,
                                      const datagen::DecodingOptions& options, std::int64_t groups)
     : parts_(std::move(parts)),
+      embedding_(embedding),
       first_(first),
       stages_(stages),
       pipeline_(pipeline),
@@ -185,8 +186,7 @@ void PipelineGenerator::deliver(Piece piece) {
   head[kGroup] = piece.group;
   head[kPlanNumbers] = static_cast<std::int64_t>(plan.size());
   head[kType] = static_cast<std::int64_t>(rows.scalar_type());
-  head[kRows] = rows.size(0);
-  head[kWidth] = rows.dim() > 1 ? rows.size(1) : 0;
+  head[kWidth] = rows.size(1);
   head.insert(head.end(), plan.begin(), plan.end());
   send(head, rows, to);
 }
@@ -204,11 +204,7 @@ void PipelineGenerator::take_message(int from, std::size_t size) {
   std::vector<std::int64_t> plan(static_cast<std::size_t>(head[kPlanNumbers]));
   std::memcpy(plan.data(), bytes.data() + sizeof(head), plan.size() * sizeof(std::int64_t));
   Piece piece{head[kStage], head[kGroup], plan_of(plan), {}};
-  std::vector<std::int64_t> shape = {head[kRows]};
-  if (head[kWidth] > 0) {
-    shape.push_back(head[kWidth]);
-  }
-  piece.rows = at::empty(shape, static_cast<at::ScalarType>(head[kType]));
+  piece.rows = at::empty({piece.plan.rows(), head[kWidth]}, static_cast<at::ScalarType>(head[kType]));
   std::memcpy(piece.rows.data_ptr(), bytes.data() + sizeof(head) + plan.size() * sizeof(std::int64_t),
               models::byte_size(piece.rows));
   pieces_.push_back(std::move(piece));
@@ -225,6 +221,7 @@ void PipelineGenerator::collect() {
 }
 
 void PipelineGenerator::begin_steps() {
+  const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     Group& group = *groups_[i];
     if (!begins_ || group.under_way || group.scheduler.unanswered() == 0) {
@@ -235,8 +232,8 @@ void PipelineGenerator::begin_steps() {
       continue;
     }
     group.under_way = true;
-    deliver({first_, static_cast<std::int64_t>(i), std::move(*plan),
-             at::tensor(group.scheduler.tokens(), at::kLong)});
+    at::Tensor rows = group.scheduler.embeddings(*embedding_);
+    deliver({first_, static_cast<std::int64_t>(i), std::move(*plan), std::move(rows)});
   }
 }
 
@@ -273,9 +270,8 @@ bool PipelineGenerator::advance() {
 void PipelineGenerator::run_piece(Piece piece) {
   const at::NoGradGuard no_grad;
   const models::Llama& llama = *parts_.at(piece.stage);
-  const at::Tensor rows = piece.stage == first_ ? llama.embed(piece.rows) : piece.rows.to(llama.device());
-  at::Tensor out = llama.step(
-      rows, piece.plan, *pages_[static_cast<std::size_t>(piece.group)].at(piece.stage));
+  at::Tensor out = llama.step(piece.rows.to(llama.device()), piece.plan,
+                              *pages_[static_cast<std::size_t>(piece.group)].at(piece.stage));
   if (piece.stage + 1 < stages_) {
     piece.rows = std::move(out);
     ++piece.stage;

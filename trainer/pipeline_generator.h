@@ -56,11 +56,13 @@ struct GenerationWork {
 class PipelineGenerator {
  public:
   // `parts`: this rank's parts of the LLM, by stage; stage s lies on rank s modulo the pipeline's size, the last
-  // of `stages` has the head, `first` the embedding. Parts, pipeline and tokenizer must live as long as this.
+  // of `stages` has the head, `first` is the first with layers. `embedding`: a part that has it, on the rank with
+  // the head; there rows begin and end, so that a rank without layers has nothing to do with them. All of
+  // these, pipeline and tokenizer must live as long as this.
   // `options`: batch_size requests a group, cache_mib for all groups of a rank. Throws ConfigError when that
   // holds no page.
-  PipelineGenerator(std::map<std::int64_t, const models::Llama*> parts, std::int64_t first,
-                    std::int64_t stages, runtime::Communicator& pipeline,
+  PipelineGenerator(std::map<std::int64_t, const models::Llama*> parts, const models::Llama* embedding,
+                    std::int64_t first, std::int64_t stages, runtime::Communicator& pipeline,
                     const models::Tokenizer& tokenizer, const models::LlamaConfig& config,
                     const datagen::DecodingOptions& options, std::int64_t groups);
   ~PipelineGenerator();
@@ -95,7 +97,7 @@ class PipelineGenerator {
     std::int64_t stage = 0;
     std::int64_t group = 0;
     models::StepPlan plan;
-    at::Tensor rows;  // tokens [n] int64 in front of the first stage, hidden states [n, hidden] behind
+    at::Tensor rows;  // [n, hidden]
   };
   struct Group;
   struct Pending {
@@ -119,6 +121,7 @@ class PipelineGenerator {
   [[nodiscard]] std::size_t group_for(const std::vector<models::TokenId>& prompt) const;
 
   std::map<std::int64_t, const models::Llama*> parts_;
+  const models::Llama* embedding_;
   std::int64_t first_;
   std::int64_t stages_;
   runtime::Communicator& pipeline_;

@@ -71,6 +71,9 @@ ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& lin
     stages_.emplace_back(part, shapes_, speech_, llm_, learned,
                          part.encoder_front && features_.has_value() ? &*features_ : nullptr);
   }
+  if (common().colocated.has_value() && parts.back().head && !shapes_.llama.tie_word_embeddings) {
+    embedding_.emplace(shapes_.llama, models::LlamaPart{0, 0, true, false}, llm_);
+  }
   frozen_.take("speech", speech_.loaded());
   frozen_.take("llm", llm_.loaded());
   trace_.enable(common().trace);
@@ -80,15 +83,21 @@ ReplicaEngine::ReplicaEngine(const TrialSet& trials, RankPlace place, Links& lin
     executor_->share_prefix();
   }
   if (common().colocated.has_value()) {
+    std::int64_t first = adapter_stage(parts_);
+    while (parts_[static_cast<std::size_t>(first)].llama_begin == parts_[static_cast<std::size_t>(first)].llama_end &&
+           !parts_[static_cast<std::size_t>(first)].head) {
+      ++first;
+    }
     std::map<std::int64_t, const models::Llama*> llamas;
     for (const Stage& stage : stages_) {
-      if (stage.llama() != nullptr) {
+      if (stage.part().stage >= first) {
         llamas[stage.part().stage] = stage.llama();
       }
     }
-    generator_.emplace(std::move(llamas), adapter_stage(parts_), common().pipeline.parts(),
-                       *links_.pipeline, tokenizer_, shapes_.llama, common().colocated->decoding,
-                       common().colocated->groups);
+    const models::Llama* embedding = embedding_.has_value() ? &*embedding_ : stages_.back().llama();
+    generator_.emplace(std::move(llamas), embedding, first,
+                       common().pipeline.parts(), *links_.pipeline, tokenizer_, shapes_.llama,
+                       common().colocated->decoding, common().colocated->groups);
     executor_->generate_with(&*generator_);
   }
 }
@@ -215,7 +224,7 @@ std::vector<SaveOutcome> ReplicaEngine::finish_saving(std::int64_t trial) {
 }
 
 FrozenReport ReplicaEngine::verify_frozen() const {
-  return {frozen_.tensors(), frozen_.changed()};
+  return {frozen_.tensors(), frozen_.changed(), peak_resident_bytes()};
 }
 
 ReplicaTraffic ReplicaEngine::replica_traffic() const {

@@ -38,12 +38,14 @@ struct StageInfo {
   }
 };
 
+// A rank at the end of a run: what must not have changed, and what it took.
 struct FrozenReport {
   std::uint64_t tensors = 0;
   std::vector<std::string> changed;
+  std::uint64_t peak_resident_bytes = 0;  // of the process, ever
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(tensors, changed);
+    archive(tensors, changed, peak_resident_bytes);
   }
 };
 
@@ -148,6 +150,7 @@ class ReplicaEngine {
   FrozenChecksums frozen_;
   runtime::Trace trace_;
   std::optional<Executor> executor_;
+  std::optional<models::Llama> embedding_;  // where texts are written, on the head's rank, if its own is another
   std::optional<PipelineGenerator> generator_;
 };
 
