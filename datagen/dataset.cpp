@@ -105,7 +105,7 @@ DatasetWriter::DatasetWriter(fs::path folder, std::size_t rows_per_shard)
 bool DatasetWriter::append(Row row) {
   for (std::string* text : {&row.id, &row.audio_filepath, &row.transcription, &row.seed_transcript,
                             &row.prompt, &row.response, &row.metadata_json, &row.generator,
-                            &row.decoding}) {
+                            &row.decoding, &row.group}) {
     drop_zeros(*text);
   }
   if (row.id.empty()) {

@@ -27,6 +27,7 @@ struct Row {
   std::string metadata_json;  // metadata_to_json(), or {} where nothing is known
   std::string generator;      // the model that wrote the response
   std::string decoding;       // how it was sampled, as in row_key(); empty where that was not kept
+  std::string group = {};     // the recipe's group of the prompt; empty where there was none
   std::uint64_t seed = 0;     // of the response's sampling
   double duration = 0;        // s
 

@@ -55,6 +55,9 @@ std::string row_text(const Row& row, std::size_t index) {
   add("transcription", row.transcription);
   add("seed transcript", row.seed_transcript);
   add("prompt", row.prompt);
+  if (!row.group.empty()) {
+    add("group", row.group);
+  }
   add("response", row.response);
   add("generator", row.generator);
   add("decoding", row.decoding.empty() ? "not kept" : row.decoding);
@@ -73,6 +76,7 @@ std::string row_json(const Row& row, std::size_t index) {
                                          {"transcription", row.transcription},
                                          {"seed_transcript", row.seed_transcript},
                                          {"prompt", row.prompt},
+                                         {"group", row.group},
                                          {"response", row.response},
                                          {"generator", row.generator},
                                          {"decoding", row.decoding},

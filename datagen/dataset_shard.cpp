@@ -17,7 +17,7 @@ using runtime::DataError;
 using runtime::InternalError;
 
 constexpr std::string_view kFormat = "desta-dataset";
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
 struct TextColumn {
   const char* name;
@@ -33,8 +33,9 @@ constexpr auto kTextColumns = std::to_array<TextColumn>({
     {"metadata_json", &Row::metadata_json},
     {"generator", &Row::generator},
     {"decoding", &Row::decoding},
+    {"group", &Row::group},
 });
-constexpr std::size_t kTextColumnsOfVersion1 = 8;
+constexpr std::array<std::size_t, kVersion> kTextColumnsOfVersion = {8, 9, kTextColumns.size()};
 constexpr const char* kKey = "key";
 constexpr const char* kSeed = "seed";
 constexpr const char* kDuration = "duration";
@@ -174,12 +175,12 @@ class Block {
 
 // All texts of a few rows, then those of the next: HDF5 puts them into the file as they come, and a row
 // that is read alone then lies in one place.
-void write_texts(hid_t file, const std::vector<Row>& rows) {
+void write_texts(hid_t file, const std::vector<Row>& rows, std::uint32_t version) {
   constexpr std::size_t kTogether = 8;
   const Hdf5Handle text = text_type();
   std::vector<Hdf5Handle> columns;
-  for (const TextColumn& column : kTextColumns) {
-    columns.push_back(make_column(file, column.name, text.get(), rows.size()));
+  for (std::size_t i = 0; i < kTextColumnsOfVersion[version - 1]; ++i) {
+    columns.push_back(make_column(file, kTextColumns[i].name, text.get(), rows.size()));
   }
   for (std::size_t first = 0; first < rows.size(); first += kTogether) {
     const std::size_t count = std::min(kTogether, rows.size() - first);
@@ -252,8 +253,9 @@ std::unique_lock<std::recursive_mutex> lock_hdf5() {
 std::uint64_t checksum_of(const Row& row) {
   std::uint64_t sum = runtime::hash64(fmt::format("{}/{}", row.seed, row.duration));
   for (const TextColumn& column : kTextColumns) {
-    // Rows of version 1 have no decoding, and their checksums none of it.
-    if (column.member != &Row::decoding || !row.decoding.empty()) {
+    // Rows of earlier versions have no decoding or group, and their checksums none of it.
+    const bool is_late = column.member == &Row::decoding || column.member == &Row::group;
+    if (!is_late || !(row.*column.member).empty()) {
       sum = runtime::hash64(row.*column.member, sum);
     }
   }
@@ -275,6 +277,10 @@ std::string encode_shard(const std::vector<Row>& rows) {
   std::vector<std::uint64_t> checksums;
   std::vector<double> durations;
   bool ids_are_keys = true;
+  // Where no row has a group, nothing is new.
+  const bool has_groups =
+      std::any_of(rows.begin(), rows.end(), [](const Row& row) { return !row.group.empty(); });
+  const std::uint32_t version = has_groups ? kVersion : kVersion - 1;
   for (const Row& row : rows) {
     seeds.push_back(row.seed);
     durations.push_back(row.duration);
@@ -288,7 +294,7 @@ std::string encode_shard(const std::vector<Row>& rows) {
   // First what is read first, so that one look at the disk finds all of it.
   const std::uint64_t count = rows.size();
   write_text_attribute(file.get(), "format", std::string(kFormat));
-  write_attribute(file.get(), "version", H5T_STD_U32LE, H5T_NATIVE_UINT32, &kVersion);
+  write_attribute(file.get(), "version", H5T_STD_U32LE, H5T_NATIVE_UINT32, &version);
   write_attribute(file.get(), "rows", H5T_STD_U64LE, H5T_NATIVE_UINT64, &count);
   write_text_attribute(file.get(), "checksum", checksum_over(checksums));
   if (ids_are_keys) {
@@ -299,7 +305,7 @@ std::string encode_shard(const std::vector<Row>& rows) {
   write_numbers(kSeed, seeds);
   write_column(file.get(), kDuration, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, rows.size(),
                durations.data());
-  write_texts(file.get(), rows);
+  write_texts(file.get(), rows, version);
   check(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "flushing a shard");
   // The driver's own buffer: H5Fget_file_image would clear a flag without mending the checksum
   // over it (HDF5 1.10).
@@ -355,7 +361,7 @@ ShardReader::ShardReader(fs::path path) : path_(std::move(path)) {
     }
     return column;
   };
-  for (std::size_t i = 0; i < (version_ == 1 ? kTextColumnsOfVersion1 : kTextColumns.size()); ++i) {
+  for (std::size_t i = 0; i < kTextColumnsOfVersion[version_ - 1]; ++i) {
     texts_.push_back(open_column(kTextColumns[i].name));
   }
   seeds_ = open_column(kSeed);

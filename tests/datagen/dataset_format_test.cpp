@@ -116,6 +116,34 @@ TEST(DatasetFormat, ADamagedKeyIsFound) {
   }
 }
 
+TEST(DatasetFormat, GroupsAreKeptAndShardsWithoutThemAreAsBefore) {
+  const TestFolder folder;
+  const auto version_of = [](const fs::path& shard) {
+    std::uint32_t version = 0;
+    change_hdf5(shard, [&](hid_t file) {
+      const Hdf5Handle attribute(H5Aopen(file, "version", H5P_DEFAULT), H5Aclose);
+      EXPECT_GE(H5Aread(attribute.get(), H5T_NATIVE_UINT32, &version), 0);
+      EXPECT_EQ(H5Lexists(file, "group", H5P_DEFAULT) > 0, version == 3);
+    });
+    return version;
+  };
+  DatasetWriter writer(folder.path(), 2);
+  for (int i = 0; i < 4; ++i) {
+    Row row = described_row(i);
+    row.group = i == 2 ? "describe" : "";
+    writer.append(row);
+  }
+  const auto shards = list_shards(folder.path());
+  ASSERT_EQ(shards.size(), 2u);
+  EXPECT_EQ(version_of(shards[0]), 2u);
+  EXPECT_EQ(version_of(shards[1]), 3u);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(Dataset::open(folder.path()).row(i).group, i == 2 ? "describe" : "");
+  }
+  overwrite(shards[1], "describe", "describX");
+  EXPECT_THROW((void)Dataset::open(folder.path()).row(2), DataError) << "part of the checksum";
+}
+
 TEST(DatasetFormat, AnotherVersionIsRefusedAndNotCalledDamaged) {
   const TestFolder folder;
   write_described(folder.path(), 0, 3, 5);
