@@ -9,6 +9,7 @@ find_package(cereal REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(Boost REQUIRED)
 find_package(OpenSSL REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(Torch REQUIRED)
@@ -21,6 +22,8 @@ pkg_check_modules(ESPEAK REQUIRED IMPORTED_TARGET espeak-ng)
 
 find_path(FLITE_INCLUDE_DIR flite/flite.h REQUIRED)
 find_library(FLITE_LIBRARY flite REQUIRED)
+find_path(CLD2_INCLUDE_DIR cld2/public/compact_lang_det.h REQUIRED)
+find_library(CLD2_LIBRARY cld2 REQUIRED)
 
 # LibTorch's headers are not free of warnings; they are system headers to us.
 add_library(desta_torch INTERFACE)

@@ -68,6 +68,7 @@ class DatasetWriter {
 
   [[nodiscard]] bool contains(const std::string& id) const { return keys_.contains(key_of(id)); }
   [[nodiscard]] std::size_t size() const { return keys_.size(); }  // rows, buffered ones included
+  [[nodiscard]] std::size_t buffered() const { return buffer_.size(); }  // rows in no shard yet
 
  private:
   void write_shard();

@@ -9,7 +9,7 @@ packages=(
   libtorch-dev libopenblas-dev
   libopenmpi-dev openmpi-bin
   libboost-dev libcereal-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev
-  libpcre2-dev libxxhash-dev libhdf5-dev libssl-dev
+  libpcre2-dev libxxhash-dev libhdf5-dev libssl-dev zlib1g-dev libcld2-dev
   libsndfile1-dev libsoxr-dev libespeak-ng-dev espeak-ng-data flite1-dev
   libgtest-dev libpng-dev chromium slurm-wlm munge
 )
