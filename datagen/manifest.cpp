@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "datagen/corpus_files.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
@@ -58,7 +59,37 @@ std::string quoted_part(const std::string& seed) {
   return seed.substr(first + 1, last - first - 1);
 }
 
+// Goes to the next line, which may lack its end; false behind the last one. Of a line that is too long only
+// so much is kept that this can be seen.
+bool read_line(std::istream& in, std::string& line) {
+  line.clear();
+  std::streambuf& buffer = *in.rdbuf();
+  constexpr int kEnd = std::char_traits<char>::eof();
+  int c = buffer.sbumpc();
+  if (c == kEnd) {
+    return false;
+  }
+  for (; c != kEnd && c != '\n'; c = buffer.sbumpc()) {
+    if (line.size() <= kLongestLine) {
+      line += static_cast<char>(c);
+    }
+  }
+  return true;
+}
+
+// A relative path stays in the manifest's folder: whoever means another one says which.
+bool leaves_folder(const fs::path& audio) {
+  const fs::path plain = audio.lexically_normal();
+  return audio.is_relative() && !plain.empty() && *plain.begin() == "..";
+}
+
 ManifestRow parse_row(const std::string& text, const fs::path& folder) {
+  if (text.size() > kLongestLine) {
+    throw DataError("a line of more than {} MiB", kLongestLine >> 20);
+  }
+  if (!is_utf8(text)) {
+    throw DataError("not UTF-8");
+  }
   ManifestRow row;
   row.fields = json::parse(text);
   if (!row.fields.is_object()) {
@@ -79,6 +110,9 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
   }
   if (audio.empty()) {
     throw DataError("\"audio_filepath\" is missing or empty");
+  }
+  if (audio.find('\0') != std::string::npos || leaves_folder(audio)) {
+    throw DataError("\"audio_filepath\" {} leaves the manifest's folder; write it absolute", shown(audio));
   }
   row.audio = fs::path(audio).is_absolute() ? fs::path(audio) : folder / audio;
   if (row.id.empty()) {
@@ -105,7 +139,7 @@ ManifestReport read_manifest(const fs::path& path) {
   }
   ManifestReport report;
   std::string line;
-  for (std::size_t number = 1; std::getline(in, line); ++number) {
+  for (std::size_t number = 1; read_line(in, line); ++number) {
     if (number == 1 && line.starts_with("\xef\xbb\xbf")) {
       line.erase(0, 3);
     }

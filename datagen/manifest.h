@@ -30,8 +30,9 @@ struct ManifestReport {
 //   DeSTA2:    audio_filepath, transcription, input, target, duration
 //   DeSTA2.5:  id, dataset, seed_description, prompt, response, messages: the audio path is the
 //              id, and a missing transcription is read from the seed description's quotes
-// A bad line (not JSON, not an object, a missing or empty path, a wrong type, a negative or
-// absurd duration) is named in `problems` and left out; blank lines are skipped. Audio files are
+// A bad line (not JSON, not UTF-8, longer than 1 MiB, not an object, a missing or empty path, a relative
+// path that climbs out of the manifest's folder, a wrong type, a negative or absurd duration) is named in
+// `problems` and left out; blank lines are skipped. No line takes more memory than those. Audio files are
 // not opened. Throws DataError when the manifest itself is missing or not one line is good.
 [[nodiscard]] ManifestReport read_manifest(const std::filesystem::path& path);
 

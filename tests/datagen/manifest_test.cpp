@@ -59,6 +59,33 @@ TEST(Manifest, NamesBadLinesAndKeepsGoodOnes) {
   EXPECT_NE(report.problems[2].find("audio_filepath"), std::string::npos);
 }
 
+TEST(Manifest, HostileLinesAreNamedAndLoseNothingElse) {
+  const TestFolder folder;
+  const std::string large(10 << 20, 'x');
+  write_text(folder / "m.jsonl",
+             "{\"audio_filepath\": \"a.wav\"}\n"
+             "{\"audio_filepath\": \"../secret.wav\"}\n"
+             "{\"audio_filepath\": \"in/../../secret.wav\"}\n"
+             "{\"audio_filepath\": \"b.wav\", \"transcription\": \"" + large + "\"}\n"
+             "{\"audio_filepath\": \"c.wav\", \"transcription\": \"\xff\xfe\"}\n"
+             "{\"audio_filepath\": \"d\\u0000.wav\"}\n"
+             "{\"audio_filepath\": \"in/../e.wav\"}\n" +
+             large);
+  const ManifestReport report = read_manifest(folder / "m.jsonl");
+  ASSERT_EQ(report.rows.size(), 2U);
+  EXPECT_EQ(report.rows[0].audio, folder / "a.wav");
+  EXPECT_EQ(report.rows[1].audio, folder / "in/../e.wav");
+  const std::vector<std::string> expected = {"2: \"audio_filepath\" \"../secret.wav\" leaves", "3: \"audio_filepath\"",
+                                             "4: a line of more than 1 MiB", "5: not UTF-8", "6: \"audio_filepath\"",
+                                             "8: a line of more than 1 MiB"};
+  ASSERT_EQ(report.problems.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(report.problems[i].starts_with((folder / "m.jsonl").string() + ":" + expected[i])) << report.problems[i];
+    EXPECT_LT(report.problems[i].size(), 400U) << "one line";
+    EXPECT_EQ(report.problems[i].find('\n'), std::string::npos);
+  }
+}
+
 TEST(Manifest, WithoutAGoodLineIsAnError) {
   const TestFolder folder;
   write_text(folder / "bad.jsonl", "nonsense\n");
