@@ -69,6 +69,8 @@ class Page {
     histogram("Responses", "words", statistics_.response_words);
     histogram("Responses", "characters", statistics_.response_characters);
     prompts();
+    groups();
+    filters();
     generators();
     if (!examples_.empty()) {
       html_ += "<h2>Examples</h2>\n";
@@ -195,6 +197,59 @@ class Page {
     html_ += "</table>\n";
     if (statistics_.prompts.size() > kMostPrompts) {
       add("<p>and {} others</p>\n", number(statistics_.prompts.size() - kMostPrompts));
+    }
+  }
+
+  // A table of names with their rows, as shares of `all`.
+  void shares(const char* name, const std::vector<std::pair<std::string, std::uint64_t>>& counts,
+              std::uint64_t all) {
+    add("<table><tr><th class=\"text\">{}</th><th>rows</th><th>share</th><th></th></tr>\n", name);
+    for (const auto& [text, rows] : counts) {
+      const double share = percent(rows, all);
+      add("<tr><td class=\"text\">{}</td><td>{}</td><td>{:.1f} %</td><td class=\"bar\">"
+          "<div class=\"bars\"><i class=\"plain\" style=\"width:{:.2f}%\"></i></div></td></tr>\n",
+          escape_markup(text), number(rows), share, share);
+    }
+    html_ += "</table>\n";
+  }
+
+  void groups() {
+    if (statistics_.groups.empty()) {
+      return;
+    }
+    html_ += "<h2>Groups of prompts</h2>\n";
+    std::vector<std::pair<std::string, std::uint64_t>> counts;
+    for (const GroupCount& group : statistics_.groups) {
+      counts.emplace_back(group.group.empty() ? "(none)" : group.group, group.rows);
+    }
+    shares("group", counts, statistics_.rows);
+  }
+
+  void filters() {
+    if (statistics_.filters.empty()) {
+      return;
+    }
+    std::uint64_t taken = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> counts;
+    for (const FilterCount& filter : statistics_.filters) {
+      counts.emplace_back(filter.filter, filter.rows);
+      taken += filter.rows;
+    }
+    add("<h2>Taken out by filters</h2>\n<p>{} of {} responses</p>\n", number(taken),
+        number(statistics_.rows + taken));
+    shares("filter", counts, statistics_.rows + taken);
+    for (const FilterCount& filter : statistics_.filters) {
+      add("<h3>{}</h3>\n", escape_markup(filter.filter));
+      for (const RejectedRow& sample : filter.samples) {
+        html_ += "<section><dl>\n";
+        for (const auto& [name, text] :
+             {std::pair("reason", &sample.rejection.reason), std::pair("response", &sample.row.response),
+              std::pair("prompt", &sample.row.prompt),
+              std::pair("seed transcript", &sample.row.seed_transcript), std::pair("id", &sample.row.id)}) {
+          add("<dt>{}</dt><dd>{}</dd>\n", name, escape_markup(*text));
+        }
+        html_ += "</dl></section>\n";
+      }
     }
   }
 

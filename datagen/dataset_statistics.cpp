@@ -61,6 +61,7 @@ class Counter {
   void add(const Row& row) {
     ++rows_;
     ++prompts_[row.prompt];
+    ++groups_[row.group];
     GeneratorCounts& generator = generators_[{row.generator, row.decoding}];
     ++generator.rows;
     generator.seeds.insert(row.seed);
@@ -90,6 +91,11 @@ class Counter {
     for (const auto& [prompt, rows] : prompts_) {
       statistics.prompts.push_back({prompt, rows});
     }
+    for (const auto& [group, rows] : groups_) {
+      if (groups_.size() > 1 || !group.empty()) {
+        statistics.groups.push_back({group, rows});
+      }
+    }
     for (const auto& [key, counts] : generators_) {
       statistics.generators.push_back({key.first, key.second, counts.seeds.size(), counts.rows});
     }
@@ -99,6 +105,7 @@ class Counter {
       });
     };
     sort(statistics.prompts, &PromptCount::prompt);
+    sort(statistics.groups, &GroupCount::group);
     sort(statistics.generators, &GeneratorCount::decoding);
   }
 
@@ -136,6 +143,7 @@ class Counter {
   KeySet recordings_;
   std::map<std::string, AttributeCounts> attributes_;
   std::unordered_map<std::string, std::uint64_t> prompts_;
+  std::map<std::string, std::uint64_t> groups_;
   std::map<std::pair<std::string, std::string>, GeneratorCounts> generators_;
   std::vector<float> durations_;
   std::vector<float> words_;
@@ -166,6 +174,27 @@ void add_histogram(std::string& text, const Distribution& numbers) {
                         std::string(static_cast<std::size_t>(std::ceil(kWidth * share)), '#'),
                         fmt::group_digits(numbers.bins[i]));
   }
+}
+
+// The rejected rows by filter, the filter with the most first.
+std::vector<FilterCount> count_rejected(const fs::path& folder) {
+  constexpr std::size_t kSamples = 3;
+  std::map<std::string, std::vector<RejectedRow>> by_filter;
+  for (RejectedRow& rejected : read_rejected(folder).rows) {
+    by_filter[rejected.rejection.filter].push_back(std::move(rejected));
+  }
+  std::vector<FilterCount> counts;
+  for (auto& [filter, rows] : by_filter) {
+    FilterCount count{filter, rows.size(), {}};
+    const std::size_t samples = std::min(kSamples, rows.size());
+    for (std::size_t i = 0; i < samples; ++i) {
+      count.samples.push_back(std::move(rows[i * rows.size() / samples]));
+    }
+    counts.push_back(std::move(count));
+  }
+  std::stable_sort(counts.begin(), counts.end(),
+                   [](const FilterCount& a, const FilterCount& b) { return a.rows > b.rows; });
+  return counts;
 }
 
 }  // namespace
@@ -223,6 +252,7 @@ DatasetStatistics dataset_statistics(const fs::path& folder) {
   Counter counter;
   Dataset::open(folder).for_each([&](std::size_t, const Row& row) { counter.add(row); });
   counter.finish(statistics);
+  statistics.filters = count_rejected(folder);
   return statistics;
 }
 
@@ -268,6 +298,26 @@ std::string statistics_text(const DatasetStatistics& statistics, std::size_t mos
       statistics.prompts,
       [&](const PromptCount& prompt) { add_line(text, prompt.prompt, prompt.rows, rows); },
       [](const PromptCount& prompt) { return prompt.rows; });
+  if (!statistics.groups.empty()) {
+    text += "\ngroups of prompts:\n";
+    for (const GroupCount& group : statistics.groups) {
+      add_line(text, group.group.empty() ? "(none)" : group.group, group.rows, rows);
+    }
+  }
+  if (!statistics.filters.empty()) {
+    std::uint64_t taken = 0;
+    for (const FilterCount& filter : statistics.filters) {
+      taken += filter.rows;
+    }
+    text += fmt::format("\ntaken out by filters: {} of {} responses\n", fmt::group_digits(taken),
+                        fmt::group_digits(rows + taken));
+    for (const FilterCount& filter : statistics.filters) {
+      add_line(text, filter.filter, filter.rows, rows + taken);
+      for (const RejectedRow& sample : filter.samples) {
+        text += fmt::format("      {} ({}): {}\n", sample.row.id, sample.rejection.reason, sample.row.response);
+      }
+    }
+  }
   text += "\ngenerators:\n";
   for (const GeneratorCount& generator : statistics.generators) {
     add_line(text, generator.generator, generator.rows, rows,

@@ -9,6 +9,7 @@
 
 #include "datagen/dataset.h"
 #include "datagen/metadata.h"
+#include "datagen/rejected_rows.h"
 
 namespace desta::datagen {
 
@@ -49,6 +50,18 @@ struct PromptCount {
   std::uint64_t rows = 0;
 };
 
+struct GroupCount {
+  std::string group;  // of a recipe; empty: asked without one
+  std::uint64_t rows = 0;
+};
+
+// What a filter took out of the dataset, as rejected_rows.h keeps it.
+struct FilterCount {
+  std::string filter;
+  std::uint64_t rows = 0;
+  std::vector<RejectedRow> samples;  // a few, spread over all
+};
+
 struct GeneratorCount {
   std::string generator;
   std::string decoding;     // empty: not kept
@@ -66,6 +79,8 @@ struct DatasetStatistics {
   std::uint64_t empty_responses = 0;
   std::vector<AttributeBalance> attributes;  // by name
   std::vector<PromptCount> prompts;          // the most frequent first, as generators
+  std::vector<GroupCount> groups;            // the same; none where no row has a group
+  std::vector<FilterCount> filters;          // the same
   std::vector<GeneratorCount> generators;
   Distribution durations;            // s, of recordings
   Distribution response_words;       // between spaces

@@ -4,6 +4,7 @@
 #include <map>
 #include <thread>
 
+#include "datagen/dataset_statistics.h"
 #include "described_rows.h"
 
 namespace desta::datagen {
@@ -260,6 +261,29 @@ TEST(RejectedRows, AFullDiskIsSaidAndNothingIsLost) {
   EXPECT_EQ(read_rejected(folder.path()).rows, (std::vector<RejectedRow>{rejected(0)}));
   append_rejected(folder.path(), many);
   EXPECT_EQ(read_rejected(folder.path()).rows.size(), 40u);
+}
+
+TEST(RejectedRows, StatisticsCountAndShowThem) {
+  const TestFolder folder;
+  FilteredWriter writer(folder.path(), 4);
+  writer.set_filters(long_ones());
+  auto all = rows(0, 9);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i].group = i < 5 ? "describe" : "words";
+  }
+  writer.append(all);
+  writer.finish();
+  const auto statistics = dataset_statistics(folder.path());
+  ASSERT_EQ(statistics.groups.size(), 2u);
+  EXPECT_EQ(statistics.groups[0].group, "describe");
+  EXPECT_EQ(statistics.groups[0].rows, 3u);
+  ASSERT_EQ(statistics.filters.size(), 1u);
+  EXPECT_EQ(statistics.filters[0].rows, 3u);
+  EXPECT_EQ(statistics.filters[0].samples.size(), 3u);
+  const std::string text = statistics_text(statistics);
+  for (const char* part : {"taken out by filters: 3 of 9", "min_words", "Short.", "groups of prompts", "describe"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
 }
 
 }  // namespace
