@@ -52,6 +52,8 @@ class FilteredWriter {
   // Publishes all.
   void finish();
 
+  // Whether the row of this id has been taken in.
+  [[nodiscard]] bool contains(const std::string& id) const { return writer_.contains(id); }
   [[nodiscard]] std::uint64_t size() const { return writer_.size(); }  // rows, without rejected ones
   // Of all keys that missing() was asked for and the rows since then, by filter, the most rows first.
   [[nodiscard]] std::vector<FilterLoss> losses() const;

@@ -1,5 +1,8 @@
 #include "datagen/recipe.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -59,6 +62,18 @@ SeedOptions seeds_of(const Recipe& recipe, const PromptGroup& group, const Draw&
 }
 
 }  // namespace
+
+std::string recipe_fingerprint(const Recipe& recipe) {
+  std::string text = fmt::format("{} {} {} {:?} {}", recipe.draw, recipe.drop, recipe.seeds.attributes,
+                                 recipe.seeds.layout, recipe.seeds.show_source);
+  for (const PromptGroup& group : recipe.groups) {
+    text += fmt::format("\n{:?} {} {} {} {} {} {} {} {}", group.name, group.weight, group.prompts, group.each,
+                        group.needs, group.attributes.has_value(),
+                        group.attributes.value_or(std::vector<std::string>{}), group.drop.value_or(-1),
+                        group.mentions.value_or(-1));
+  }
+  return runtime::to_hex(runtime::hash64(text));
+}
 
 Recipe plain_recipe(std::vector<std::string> prompts, SeedOptions seeds) {
   Recipe recipe;

@@ -39,6 +39,9 @@ struct Recipe {
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
 
+// Sixteen hexadecimal digits over all that a recipe says: another one has others.
+[[nodiscard]] std::string recipe_fingerprint(const Recipe& recipe);
+
 // What a list of prompts is: one group without a name, each prompt for every recording.
 [[nodiscard]] Recipe plain_recipe(std::vector<std::string> prompts, SeedOptions seeds);
 

@@ -2,27 +2,67 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "datagen/metadata.h"
 
 namespace desta::datagen {
+namespace {
 
-std::vector<std::size_t> matching_rows(const Dataset& dataset, const RowSelection& selection) {
-  const auto matches = [&](const Row& row) {
-    if (row.generator != selection.generator || row.seed != selection.seed ||
-        std::find(selection.prompts.begin(), selection.prompts.end(), row.prompt) ==
-            selection.prompts.end()) {
+class Matcher {
+ public:
+  explicit Matcher(const RowSelection& selection) : selection_(selection) {
+    for (const PromptGroup& group : selection.recipe.groups) {
+      prompts_.insert(group.prompts.begin(), group.prompts.end());
+    }
+  }
+
+  [[nodiscard]] bool matches(const Row& row) {
+    if (row.generator != selection_.generator || row.seed != selection_.seed ||
+        !prompts_.contains(row.prompt)) {
       return false;
     }
-    const auto metadata = metadata_from_json(nlohmann::json::parse(row.metadata_json));
-    const std::string transcript =
-        seed_transcript(row.transcription, row.duration, metadata, selection.seeds);
-    return row.id == row_key(row.audio_filepath, transcript, row.prompt, row.generator, row.seed,
-                             selection.decoding);
-  };
+    // Rows of one recording are neighbours.
+    if (row.audio_filepath != audio_ || row.metadata_json != metadata_json_) {
+      audio_ = row.audio_filepath;
+      metadata_json_ = row.metadata_json;
+      metadata_ = metadata_from_json(nlohmann::json::parse(row.metadata_json));
+      asked_ = asked_of(selection_.recipe, row.audio_filepath, metadata_, row.seed);
+    }
+    const auto is_this = [&](const Asked& asked) {
+      return asked.prompt == row.prompt &&
+             row.id == row_key(row.audio_filepath,
+                               seed_transcript(row.transcription, row.duration, metadata_, asked.seeds),
+                               row.prompt, row.generator, row.seed, selection_.decoding);
+    };
+    const auto asked = std::find_if(asked_.begin(), asked_.end(), is_this);
+    if (asked == asked_.end()) {
+      return false;
+    }
+    if (selection_.filters == FilterOptions{}) {
+      return true;
+    }
+    Row judged = row;
+    judged.group = asked->group;
+    return !judge(judged, selection_.filters).has_value();
+  }
+
+ private:
+  const RowSelection& selection_;
+  std::unordered_set<std::string> prompts_;
+  std::string audio_;
+  std::string metadata_json_;
+  Metadata metadata_;
+  std::vector<Asked> asked_;
+};
+
+}  // namespace
+
+std::vector<std::size_t> matching_rows(const Dataset& dataset, const RowSelection& selection) {
+  Matcher matcher(selection);
   std::vector<std::size_t> rows;
   dataset.for_each([&](std::size_t index, const Row& row) {
-    if (matches(row)) {
+    if (matcher.matches(row)) {
       rows.push_back(index);
     }
   });

@@ -7,22 +7,23 @@
 #include <vector>
 
 #include "datagen/dataset.h"
-#include "datagen/seed_transcript.h"
+#include "datagen/recipe.h"
+#include "datagen/row_filter.h"
 
 namespace desta::datagen {
 
-// What a row's key depends on besides its recording: see row_key().
+// What a row's key depends on besides its recording: see row_key(). And which of the rows are kept.
 struct RowSelection {
-  SeedOptions seeds;
-  std::vector<std::string> prompts;
+  Recipe recipe;
   std::string generator;
   std::uint64_t seed = 0;
   std::string decoding;
+  FilterOptions filters = {};  // but for `duplicates`, which looks at more than one row
   friend bool operator==(const RowSelection&, const RowSelection&) = default;
 };
 
-// Indices of the rows whose id is the key of what the selection asks for, in the order of their ids:
-// not of their writing, which depends on which trial was first.
+// Indices of the rows whose id is the key of what the selection asks for and that pass its filters, in the
+// order of their ids: not of their writing, which depends on which trial was first.
 [[nodiscard]] std::vector<std::size_t> matching_rows(const Dataset& dataset,
                                                      const RowSelection& selection);
 

@@ -6,6 +6,7 @@
 
 #include "launch/config_fields.h"
 #include "launch/config_ranges.h"
+#include "launch/recipe_file.h"
 #include "launch/yaml_reader.h"
 #include "runtime/core/error.h"
 
@@ -94,6 +95,9 @@ JobConfig load_config(const fs::path& path, const std::vector<std::string>& over
   check_ranges(config, [&](const std::string& key, bool holds, const std::string& range) {
     reader.require(key, holds, range);
   });
+  if (!config.data.recipe.empty()) {
+    (void)recipe_of(config);  // says now what is wrong with it
+  }
   config.training.dataset = config.dataset_folder("train").string();
   config.training.writing_ranks = config.placement.ranks;
   if (config.placement.where == "colocated") {

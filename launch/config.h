@@ -9,6 +9,7 @@
 
 #include "datagen/generation.h"
 #include "datagen/metadata.h"
+#include "datagen/row_filter.h"
 #include "trainer/options.h"
 
 namespace desta::launch {
@@ -36,6 +37,8 @@ struct DataOptions {
   bool show_source = false;
   datagen::Thresholds thresholds;
   std::vector<std::string> prompts = {"What can you hear from the audio?"};
+  std::string recipe;               // a recipe's file, in the place of prompts (launch/recipe_file.h)
+  datagen::FilterOptions filters;   // which responses become no rows
   datagen::DecodingOptions decoding{.temperature = 0.7, .top_p = 0.9};
   std::int64_t rows_per_shard = 1000;
 };

@@ -45,6 +45,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
       v.value("robustness", c.data.synthetic.robustness);
       v.value("train_accents", c.data.synthetic.train_accents);
     });
+    v.value("recipe", c.data.recipe);
     v.value("rows_per_shard", c.data.rows_per_shard);
   });
   v.section("metadata", [&] {
@@ -63,6 +64,18 @@ void visit_fields(Visitor& v, JobConfig& c) {
     });
   });
   v.value("prompts", c.data.prompts);
+  v.section("filters", [&] {
+    datagen::FilterOptions& f = c.data.filters;
+    v.value("min_words", f.min_words);
+    v.value("max_words", f.max_words);
+    v.value("refusals", f.refusals);
+    v.value("refusal_phrases", f.refusal_phrases);
+    v.value("repetition", f.repetition);
+    v.value("language", f.language);
+    v.value("mentions", f.mentions);
+    v.value("contradictions", f.contradictions);
+    v.value("duplicates", f.duplicates);
+  });
   v.section("generation", [&] {
     v.value("max_new_tokens", c.data.decoding.max_new_tokens);
     v.value("temperature", c.data.decoding.temperature);

@@ -36,6 +36,17 @@ inline void check_ranges(
   zero_or_more("data.synthetic.validation", static_cast<double>(c.data.synthetic.validation));
   zero_or_more("data.synthetic.held_out", static_cast<double>(c.data.synthetic.held_out));
   zero_or_more("data.synthetic.flite", static_cast<double>(c.data.synthetic.flite));
+  zero_or_more("filters.min_words", static_cast<double>(c.data.filters.min_words));
+  require("filters.max_words",
+          c.data.filters.max_words == 0 ||
+              c.data.filters.max_words >= std::max<std::int64_t>(1, c.data.filters.min_words),
+          "0, or at least filters.min_words");
+  require("filters.repetition", c.data.filters.repetition == 0 || c.data.filters.repetition > 1,
+          "0, or more than 1");
+  require("filters.language",
+          c.data.filters.language.empty() || datagen::is_known_language(c.data.filters.language),
+          "empty, or an ISO 639-1 code, such as en");
+  zero_or_more("filters.mentions", static_cast<double>(c.data.filters.mentions));
   one_or_more("generation.max_new_tokens", c.data.decoding.max_new_tokens);
   zero_or_more("generation.temperature", c.data.decoding.temperature);
   require("generation.top_p", c.data.decoding.top_p > 0 && c.data.decoding.top_p <= 1,

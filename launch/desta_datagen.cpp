@@ -4,14 +4,14 @@
 #include <set>
 
 #include "actors/dataset_actor.h"
-#include "actors/extractor_actor.h"
 #include "actors/generator_actor.h"
 #include "actors/generator_pool.h"
 #include "actors/work_pool.h"
 #include "datagen/instruction_corpus.h"
-#include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
+#include "launch/generated_set.h"
 #include "launch/program.h"
+#include "launch/recipe_plan.h"
 #include "launch/row_plan.h"
 #include "launch/synthetic_sets.h"
 #include "runtime/core/log.h"
@@ -27,11 +27,9 @@ using launch::JobConfig;
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest, actors::GeneratorPool& generators) {
-  auto rows = launch::plan_rows(
-      config, launch::measure_manifest(system, name, manifest, config.data.thresholds));
-  auto dataset = system.spawn<actors::DatasetActor>(
-      {.name = "dataset/" + name}, config.dataset_folder(name).string(),
-      static_cast<std::uint64_t>(config.data.rows_per_shard));
+  launch::GeneratedSet set = launch::open_set(system, config, name, manifest);
+  auto& dataset = set.dataset;
+  auto& rows = set.planned;
   std::vector<std::string> keys;
   for (const auto& row : rows) {
     keys.push_back(row.id);
@@ -76,6 +74,7 @@ bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::
   bar.finish();
   const auto total = dataset.call<&actors::DatasetActor::finish>().get();
   runtime::log().info("{}: {} rows in {}", name, total, config.dataset_folder(name).string());
+  set.log_losses();
   return whole;
 }
 
@@ -99,34 +98,27 @@ void import_answers(const Job& job, const std::string& path, const std::string& 
                       folder.string());
 }
 
-void register_types() {
-  actors::register_extractor_actor();
-  actors::register_generator_actor();
-  actors::register_dataset_actor();
-}
-
-// What the actors of this process use.
-void provide(JobConfig& config, runtime::ActorSystem& system) {
-  system.provide<datagen::Thresholds>(config.data.thresholds);
-  system.provide<datagen::DecodingOptions>(config.data.decoding);
-  system.provide<trainer::ModelOptions>(config.training.models);
-}
-
 void make_data(Job& job) {
   JobConfig& config = job.config;
   const auto manifests = launch::manifests_of(config);
   if (job.dry_run) {
     if (job.mpi.rank() == 0) {
       for (const auto& [name, manifest] : manifests) {
-        fmt::print("{}: {} -> {} ({} prompts, {} generators)\n", name, manifest,
-                   config.dataset_folder(name).string(), config.data.prompts.size(), job.mpi.size());
+        fmt::print("{}: {} -> {} ({}, {} generators)\n", name, manifest,
+                   config.dataset_folder(name).string(),
+                   config.data.recipe.empty() ? fmt::format("{} prompts", config.data.prompts.size())
+                                              : config.data.recipe,
+                   job.mpi.size());
+        if (!config.data.recipe.empty()) {
+          fmt::print("{}", launch::recipe_plan(config, name, manifest));
+        }
       }
     }
     return;
   }
-  register_types();
+  launch::register_generation_actors();
   launch::run_actors(
-      job, [&](runtime::ActorSystem& system) { provide(config, system); },
+      job, [&](runtime::ActorSystem& system) { launch::provide_for_generation(config, system); },
       [&](runtime::ActorSystem& system) {
         launch::speak(config);
         actors::GeneratorPool generators(system, 0);
@@ -155,7 +147,7 @@ int main(int argc, char** argv) {
       .add_option("--generator", generator,
                   "with --import: the model that wrote the answers, to be noted in the rows")
       ->needs("--import");
-  program.serve_joined(register_types, provide);
+  program.serve_joined(launch::register_generation_actors, launch::provide_for_generation);
   return program.run(argc, argv, [&](Job& job) {
     published.empty() ? make_data(job) : import_answers(job, published, generator);
   });

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "actors/coordinator.h"
+#include "launch/generated_set.h"
 #include "launch/layer_costs_choice.h"
 #include "launch/measured_manifest.h"
 #include "launch/actor_job.h"
@@ -112,7 +113,7 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
   }
   const bool streams = job.config.placement.streams();
   if (streams) {
-    desta::launch::register_writing_actors();
+    desta::launch::register_generation_actors();
   }
   desta::actors::register_stage_actor();
   desta::actors::register_trainer_actor();
@@ -124,7 +125,7 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
         system.provide<TrialSet>(trials);
         system.provide<desta::trainer::Links>(links);
         if (streams) {
-          desta::launch::provide_for_writing(job.config, system);
+          desta::launch::provide_for_generation(job.config, system);
         }
       },
       [&](desta::runtime::ActorSystem& system) {

@@ -3,6 +3,7 @@
 #include "actors/extractor_actor.h"
 #include "actors/work_pool.h"
 #include "datagen/corpora.h"
+#include "launch/recipe_file.h"
 #include "models/safetensors.h"
 #include "runtime/core/log.h"
 #include "runtime/core/progress.h"
@@ -70,11 +71,13 @@ std::string generator_name(const JobConfig& config) {
 }
 
 datagen::RowSelection row_selection(const JobConfig& config) {
-  return {.seeds = seed_options(config),
-          .prompts = config.data.prompts,
+  auto recipe = recipe_of(config);
+  auto filters = filters_of(config, recipe);
+  return {.recipe = std::move(recipe),
           .generator = generator_name(config),
           .seed = config.data_seed(),
-          .decoding = config.data.decoding.describe()};
+          .decoding = config.data.decoding.describe(),
+          .filters = std::move(filters)};
 }
 
 datagen::SeedOptions seed_options(const JobConfig& config) {

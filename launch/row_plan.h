@@ -11,8 +11,9 @@
 
 namespace desta::launch {
 
-// A row for every recording and prompt of the configuration, recording by recording, with its key
-// (datagen::row_key); responses are still empty. Throws ModelError when models.llm cannot be read.
+// A row for every recording and question that the configuration's recipe (or its prompts) asks about it,
+// recording by recording, with its key (datagen::row_key); responses are still empty. Throws ModelError
+// when models.llm cannot be read.
 [[nodiscard]] std::vector<datagen::Row> plan_rows(const JobConfig& config,
                                                   const std::vector<MeasuredRow>& measured);
 

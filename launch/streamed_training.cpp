@@ -6,10 +6,9 @@
 #include <thread>
 
 #include "actors/coordinator.h"
-#include "actors/extractor_actor.h"
 #include "actors/generator_pool.h"
 #include "actors/text_workers.h"
-#include "launch/measured_manifest.h"
+#include "launch/generated_set.h"
 #include "launch/row_plan.h"
 #include "launch/synthetic_sets.h"
 #include "runtime/core/log.h"
@@ -20,27 +19,13 @@ namespace {
 
 using actors::RowSupply;
 
-// A set's rows, and the actor that keeps them.
-class StreamedSet {
- public:
-  StreamedSet(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
-              const std::string& manifest, const datagen::StreamOptions& options,
-              const std::filesystem::path& record)
-      : dataset_(system.spawn<actors::DatasetActor>(
-            {.name = "dataset/" + name}, config.dataset_folder(name).string(),
-            static_cast<std::uint64_t>(config.data.rows_per_shard))),
-        supply_(dataset_, config.dataset_folder(name),
-                plan_rows(config, measure_manifest(system, name, manifest, config.data.thresholds)),
-                options, record) {
-    runtime::log().info("{}: {} rows are planned, {} of them are there", name, supply_.size(),
-                        supply_.written());
-  }
-  [[nodiscard]] RowSupply& supply() { return supply_; }
-
- private:
-  runtime::ActorRef<actors::DatasetActor> dataset_;
-  RowSupply supply_;
-};
+// Makes the supply of a set, and says how much of it is there.
+void supply_from(GeneratedSet& set, const JobConfig& config, const datagen::StreamOptions& options,
+                 const std::filesystem::path& record, std::optional<RowSupply>& supply) {
+  supply.emplace(set.dataset, config.dataset_folder(set.name), std::move(set.planned), options, record);
+  runtime::log().info("{}: {} rows are planned, {} of them are there", set.name, supply->size(),
+                      supply->written());
+}
 
 // Rows that are not learned from: all are written, as soon as can be.
 datagen::StreamOptions all_at_once() {
@@ -111,45 +96,39 @@ void check_streamed(const Job& job) {
   }
 }
 
-void register_writing_actors() {
-  actors::register_extractor_actor();
-  actors::register_dataset_actor();
-  actors::register_generator_actor();
-}
-
-void provide_for_writing(JobConfig& config, runtime::ActorSystem& system) {
-  system.provide<datagen::Thresholds>(config.data.thresholds);
-  system.provide<datagen::DecodingOptions>(config.data.decoding);
-  system.provide<trainer::ModelOptions>(config.training.models);
-}
-
 bool train_on_stream(Job& job, runtime::ActorSystem& system, const trainer::TrialSet& trials,
                      const std::function<void()>& begin) {
   const JobConfig& config = job.config;
   const trainer::TrainingOptions& options = trials.common();
   speak(config);
   const auto manifests = manifests_of(config);
-  std::optional<StreamedSet> validation;
+  std::optional<GeneratedSet> validation_set;
+  std::optional<RowSupply> validation;
   if (!options.validation.empty()) {
-    validation.emplace(system, config, "validation", manifests.at("validation"), all_at_once(),
-                       std::filesystem::path());
+    validation_set = open_set(system, config, "validation", manifests.at("validation"));
+    supply_from(*validation_set, config, all_at_once(), {}, validation);
   }
-  StreamedSet training(system, config, "train", manifests.at("train"), stream_options(config),
-                       std::filesystem::path(options.folder) / "stream.jsonl");
-  RowSupply& supply = training.supply();
+  GeneratedSet training_set = open_set(system, config, "train", manifests.at("train"));
+  std::optional<RowSupply> training;
+  supply_from(training_set, config, stream_options(config),
+              std::filesystem::path(options.folder) / "stream.jsonl", training);
+  RowSupply& supply = *training;
   OtherWriters others(system, config);
   actors::Coordinator coordinator(system, trials, supply.info(options.epochs, options.steps));
   begin();
   if (validation.has_value()) {
-    RowSupply& rows = validation->supply();
-    const auto workers = others.serve(rows);
-    if (!(options.colocated.has_value() ? coordinator.write_all(rows) : wait_for_all(rows, *workers))) {
+    const auto workers = others.serve(*validation);
+    if (!(options.colocated.has_value() ? coordinator.write_all(*validation)
+                                        : wait_for_all(*validation, *workers))) {
       return false;
     }
+    validation_set->log_losses();
   }
   const auto workers = others.serve(supply);
   coordinator.supply_from(supply, workers.get());
-  return coordinator.run();
+  const bool whole = coordinator.run();
+  training_set.log_losses();
+  return whole;
 }
 
 }  // namespace desta::launch

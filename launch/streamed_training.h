@@ -11,10 +11,6 @@ namespace desta::launch {
 // Refuses what cannot be combined with it. Throws ConfigError.
 void check_streamed(const Job& job);
 
-// Makes the types of the actors that it needs known, and hands this process's resources to the system.
-void register_writing_actors();
-void provide_for_writing(JobConfig& config, runtime::ActorSystem& system);
-
 // On node 0. Returns false when the job was asked to stop: all is saved. `begin` is called when the run folder is
 // this job's. Throws what measuring, writing and training throw.
 [[nodiscard]] bool train_on_stream(Job& job, runtime::ActorSystem& system, const trainer::TrialSet& trials,

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "launch/recipe_file.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
@@ -128,6 +129,9 @@ std::string identity(const JobConfig& config) {
     if (const auto found = usual.find(key); found == usual.end() || found->second != value) {
       text += key + ": " + value + "\n";
     }
+  }
+  if (!config.data.recipe.empty()) {
+    text += "recipe: " + datagen::recipe_fingerprint(recipe_of(config)) + "\n";  // it may change in its file
   }
   return text;
 }

@@ -18,8 +18,7 @@ Attribute known(const std::string& name, const std::string& word) {
 const Metadata kKnown = {known("gender", "Male"), known("volume", "Low")};
 
 RowSelection selection(std::vector<std::string> attributes, std::vector<std::string> prompts) {
-  return {.seeds = {.attributes = std::move(attributes)},
-          .prompts = std::move(prompts),
+  return {.recipe = plain_recipe(std::move(prompts), {.attributes = std::move(attributes)}),
           .generator = "llm",
           .seed = 1,
           .decoding = "greedy"};
@@ -31,7 +30,7 @@ Row row_for(int number, const RowSelection& asked, const std::string& prompt) {
   row.audio_filepath = "audio/" + std::to_string(number) + ".wav";
   row.transcription = "Rain falls.";
   row.duration = 2;
-  row.seed_transcript = seed_transcript(row.transcription, row.duration, kKnown, asked.seeds);
+  row.seed_transcript = seed_transcript(row.transcription, row.duration, kKnown, asked.recipe.seeds);
   row.prompt = prompt;
   row.response = "A man.";
   row.metadata_json = metadata_to_json(kKnown).dump();
@@ -100,8 +99,65 @@ TEST(RowSelection, AnotherModelSeedOrDecodingMatchesNothing) {
   changed.decoding = "temperature 1";
   EXPECT_TRUE(matching_rows(dataset, changed).empty());
   changed = asked;
-  changed.prompts = {"Who?"};
+  changed.recipe.groups[0].prompts = {"Who?"};
   EXPECT_TRUE(matching_rows(dataset, changed).empty());
+}
+
+// A row for all that a recipe asks.
+TEST(RowSelection, ARecipesRowsMatchAndNoOthers) {
+  RowSelection asked = selection({"gender", "volume"}, {});
+  asked.recipe.draw = 1;
+  asked.recipe.drop = 0.5;
+  asked.recipe.groups = {{.name = "describe", .prompts = {"What?", "Describe it."}, .each = 1},
+                         {.name = "gender", .prompts = {"Who?"}, .needs = {"gender"}},
+                         {.name = "age", .prompts = {"How old?"}, .needs = {"age"}}};
+  RowSelection other = asked;  // drops nothing
+  other.recipe.drop = 0;
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  std::size_t count = 0;
+  std::size_t same = 0;
+  for (int i = 0; i < 40; ++i) {
+    for (const auto& [recipe, is_asked] : {std::pair(&asked.recipe, true), std::pair(&other.recipe, false)}) {
+      for (const auto& question : asked_of(*recipe, "audio/" + std::to_string(i) + ".wav", kKnown, 1)) {
+        Row row = row_for(i, asked, question.prompt);
+        row.group = question.group;
+        row.seed_transcript = seed_transcript(row.transcription, row.duration, kKnown, question.seeds);
+        row.id = row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator, row.seed,
+                         asked.decoding);
+        const bool is_new = writer.append(row);
+        count += is_asked && is_new ? 1 : 0;
+        same += !is_asked && !is_new ? 1 : 0;
+      }
+    }
+  }
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  EXPECT_EQ(count, 40u) << "one group each, one prompt each";
+  EXPECT_EQ(matching_rows(dataset, asked).size(), 40u);
+  EXPECT_EQ(matching_rows(dataset, other).size(), 40u);
+  EXPECT_LT(same, 25u) << "a seed that tells less is another row";
+  EXPECT_EQ(dataset.size(), 80u - same);
+}
+
+TEST(RowSelection, WhatTheFiltersTakeOutIsNotLearnedFrom) {
+  RowSelection asked = selection({"gender"}, {"What?", "Who?"});
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  for (int i = 0; i < 6; ++i) {
+    Row row = row_for(i, asked, i < 3 ? "What?" : "Who?");
+    row.response = i % 3 == 0 ? "A woman speaks." : "A man speaks.";
+    writer.append(row);
+  }
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  EXPECT_EQ(matching_rows(dataset, asked).size(), 6u);
+  asked.filters.contradictions = true;
+  const auto rows = matching_rows(dataset, asked);
+  ASSERT_EQ(rows.size(), 4u);
+  for (const auto row : rows) {
+    EXPECT_EQ(dataset.row(row).response, "A man speaks.");
+  }
 }
 
 }  // namespace

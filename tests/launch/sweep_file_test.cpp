@@ -143,6 +143,18 @@ TEST_F(SweepTest, TrialsLearnFromMatchingRowsAndShareFeaturesUnlessTold) {
   EXPECT_TRUE(plan("").preemption.requeue);
 }
 
+TEST_F(SweepTest, ARecipeThatChangesInItsFileMakesOtherData) {
+  const fs::path recipe = folder_ / "recipe.yaml";
+  const auto trial_with = [&](const std::string& prompt) {
+    std::ofstream(recipe) << "groups: {a: {prompts: [" << prompt << "]}}\n";
+    return plan("set: {data.recipe: " + recipe.string() + "}\n").trials.at(0);
+  };
+  const Trial first = trial_with("What?");
+  EXPECT_EQ(trial_with("What?").data_key, first.data_key);
+  EXPECT_NE(trial_with("Who?").data_key, first.data_key);
+  EXPECT_NE(trial_with("Who?").id, first.id);
+}
+
 TEST_F(SweepTest, DataIsGeneratedOnceForWhatItDependsOn) {
   EXPECT_EQ(plan("grid: {adapter.queries: [8, 16]}\nseeds: [1, 2]\n").data_jobs().size(), 1u);
   EXPECT_EQ(plan("list: {a: {}, b: {prompts: ['Who?']}}\nseeds: [1, 2]\n").data_jobs().size(), 2u);
