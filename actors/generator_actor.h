@@ -14,11 +14,13 @@ class GeneratorActor {
   // The LLM (trainer::ModelOptions) and the decoding settings are this process's resources.
   GeneratorActor();
 
+  // Throws ModelError naming the model's folder.
   std::vector<std::string> answer(const std::vector<datagen::TextRequest>& requests);
 
  private:
   explicit GeneratorActor(const trainer::ModelOptions& models);
 
+  std::string folder_;
   datagen::TextGenerator generator_;
   const datagen::DecodingOptions& decoding_;
 };

@@ -8,9 +8,11 @@
 #include <system_error>
 
 #include "desta_version.h"
+#include "models/safetensors.h"
 #include "runtime/actor/hang_watch.h"
 #include "runtime/collectives/make_communicator.h"
 #include "runtime/core/error.h"
+#include "runtime/core/hash.h"
 #include "runtime/core/log.h"
 #include "runtime/core/stop_request.h"
 #include "runtime/telemetry/status_server.h"
@@ -20,17 +22,27 @@
 namespace desta::launch {
 namespace {
 
+// Of the decoding settings so much is told where they differ: stop texts may be long, a build may not.
+constexpr std::size_t kMostOfDecoding = 300;
+
 std::filesystem::path token_path(const JobConfig& config) {
   return config.runtime.join_token.empty()
              ? std::filesystem::path(config.training.folder) / "join.token"
              : std::filesystem::path(config.runtime.join_token);
 }
 
-runtime::JoinOptions join_options() {
+// What job and worker must have in common: the program, the LLM's weights (their folders may differ) and
+// how it answers, so that a text does not depend on who wrote it.
+runtime::JoinOptions join_options(const JobConfig& config) {
   runtime::register_system_types();
+  const trainer::ModelOptions& models = config.training.models;
   runtime::JoinOptions options;
-  options.build = fmt::format("desta {} with actors {}", DESTA_VERSION,
-                              runtime::detail::ActorRegistry::instance().fingerprint());
+  options.build =
+      fmt::format("desta {} with actors {}, models.llm {} in {}, generation {:016x} ({})", DESTA_VERSION,
+                  runtime::detail::ActorRegistry::instance().fingerprint(),
+                  models::model_fingerprint(models.llm), models.precision,
+                  runtime::hash64(config.data.decoding.describe()),
+                  config.data.decoding.describe().substr(0, kMostOfDecoding));
   return options;
 }
 
@@ -85,7 +97,8 @@ struct FrontDesk {
     if (!config.runtime.join.empty()) {
       const auto path = token_path(config);
       std::filesystem::create_directories(path.parent_path());
-      transport.listen({config.runtime.join}, runtime::JoinToken::create(path), join_options());
+      transport.listen({config.runtime.join}, runtime::JoinToken::create(path),
+                       join_options(config));
       runtime::log().info("workers may join: --join {} --token-file {}",
                           fmt::join(transport.addresses(), " or "), path.string());
     }
@@ -137,7 +150,7 @@ int run_worker(const WorkerOptions& options, const Program::Provide& provide) {
     const auto token = runtime::JoinToken::read(
         options.token_file.empty() ? token_path(config)
                                    : std::filesystem::path(options.token_file));
-    runtime::JoinedTransport transport(options.address, token, join_options());
+    runtime::JoinedTransport transport(options.address, token, join_options(config));
     runtime::init_logging(transport.node());
     CallTrace trace(config, transport.node());
     runtime::ActorSystem system(transport, system_options(config, trace));

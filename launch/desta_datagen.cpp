@@ -24,6 +24,15 @@ using namespace desta;
 using launch::Job;
 using launch::JobConfig;
 
+// Before an error ends the job. When that cannot be done either (the disk is full), the error has said why.
+void publish_what_is_done(const runtime::ActorRef<actors::DatasetActor>& dataset) {
+  try {
+    (void)dataset.call<&actors::DatasetActor::finish>().get();
+  } catch (const runtime::Error& error) {
+    runtime::log().debug("not published: {}", error.what());
+  }
+}
+
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest, actors::GeneratorPool& generators) {
@@ -45,32 +54,38 @@ bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::
   std::size_t done = 0;
   std::vector<std::vector<datagen::Row>> finished(pieces);
   std::size_t next_to_append = 0;
-  const bool whole = actors::pull_work<std::vector<std::string>>(
-      [&] { return generators.count(); }, pieces,
-      [&](std::size_t worker, std::size_t piece) {
-        std::vector<datagen::TextRequest> requests;
-        for (std::size_t i = piece * piece_size; i < std::min(rows.size(), (piece + 1) * piece_size);
-             ++i) {
-          requests.push_back({datagen::generator_prompt(rows[i].seed_transcript, rows[i].prompt),
-                              datagen::sampling_seed(rows[i])});
-        }
-        return generators[worker].call<&actors::GeneratorActor::answer>(requests);
-      },
-      [&](std::size_t piece, std::vector<std::string> answers) {
-        for (std::size_t i = 0; i < answers.size(); ++i) {
-          datagen::Row row = rows[piece * piece_size + i];
-          row.response = std::move(answers[i]);
-          finished[piece].push_back(std::move(row));
-        }
-        done += answers.size();
-        bar.update(done);
-        // Shards hold rows in the order of the manifest, whichever generator was faster.
-        while (next_to_append < pieces && !finished[next_to_append].empty()) {
-          dataset.call<&actors::DatasetActor::append>(finished[next_to_append]).get();
-          finished[next_to_append++].clear();
-        }
-      },
-      [] { return runtime::stop_is_due(); });
+  bool whole = false;
+  try {
+    whole = actors::pull_work<std::vector<std::string>>(
+        [&] { return generators.count(); }, pieces,
+        [&](std::size_t worker, std::size_t piece) {
+          std::vector<datagen::TextRequest> requests;
+          for (std::size_t i = piece * piece_size; i < std::min(rows.size(), (piece + 1) * piece_size);
+               ++i) {
+            requests.push_back({datagen::generator_prompt(rows[i].seed_transcript, rows[i].prompt),
+                                datagen::sampling_seed(rows[i])});
+          }
+          return generators[worker].call<&actors::GeneratorActor::answer>(requests);
+        },
+        [&](std::size_t piece, std::vector<std::string> answers) {
+          for (std::size_t i = 0; i < answers.size(); ++i) {
+            datagen::Row row = rows[piece * piece_size + i];
+            row.response = std::move(answers[i]);
+            finished[piece].push_back(std::move(row));
+          }
+          done += answers.size();
+          bar.update(done);
+          // Shards hold rows in the order of the manifest, whichever generator was faster.
+          while (next_to_append < pieces && !finished[next_to_append].empty()) {
+            dataset.call<&actors::DatasetActor::append>(finished[next_to_append]).get();
+            finished[next_to_append++].clear();
+          }
+        },
+        [] { return runtime::stop_is_due(); });
+  } catch (const runtime::Error&) {
+    publish_what_is_done(dataset);
+    throw;
+  }
   bar.finish();
   const auto total = dataset.call<&actors::DatasetActor::finish>().get();
   runtime::log().info("{}: {} rows in {}", name, total, config.dataset_folder(name).string());

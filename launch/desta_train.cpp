@@ -114,9 +114,10 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
   const bool streams = job.config.placement.streams();
   if (streams) {
     desta::launch::register_generation_actors();
+  } else {
+    desta::actors::register_stage_actor();
+    desta::actors::register_trainer_actor();
   }
-  desta::actors::register_stage_actor();
-  desta::actors::register_trainer_actor();
   const Worlds worlds = make_worlds(job);
   desta::trainer::Links links = desta::trainer::make_links(*worlds.host, trials, worlds.gpu.get());
   desta::launch::run_actors(

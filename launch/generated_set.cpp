@@ -4,6 +4,8 @@
 
 #include "actors/extractor_actor.h"
 #include "actors/generator_actor.h"
+#include "actors/stage_actor.h"
+#include "actors/trainer_actor.h"
 #include "launch/measured_manifest.h"
 #include "launch/recipe_file.h"
 #include "launch/row_plan.h"
@@ -52,6 +54,8 @@ void register_generation_actors() {
   actors::register_extractor_actor();
   actors::register_generator_actor();
   actors::register_dataset_actor();
+  actors::register_stage_actor();
+  actors::register_trainer_actor();
 }
 
 void provide_for_generation(JobConfig& config, runtime::ActorSystem& system) {

@@ -27,7 +27,8 @@ struct GeneratedSet {
 [[nodiscard]] GeneratedSet open_set(runtime::ActorSystem& system, const JobConfig& config,
                                     const std::string& name, const std::string& manifest);
 
-// Makes the types of the actors that measure, write and keep known, and hands over what they use of this process.
+// Makes the types of the actors that measure, write and keep known, and of those that train, for a worker may join
+// a program of either kind; and hands over what the former use of this process.
 void register_generation_actors();
 void provide_for_generation(JobConfig& config, runtime::ActorSystem& system);
 

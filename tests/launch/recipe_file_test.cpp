@@ -38,12 +38,12 @@ class RecipeFile : public ::testing::Test {
 };
 
 TEST_F(RecipeFile, SaysGroupsWeightsSubsetsAndTheSeedTranscript) {
-  std::ofstream(folder_ / "pool.txt") << "  Three?  \n\nFour?\r\n";
+  std::ofstream(folder_ / "pool.txt") << "  Three.  \n\nFour?\r\n";
   const auto recipe = load(R"(
 seeds: {drop: 0.25, layout: "{text} <{attributes}>", show_source: true}
 draw: 2
 groups:
-  describe: {weight: 2.5, prompts: [One?, Two?], each: one}
+  describe: {weight: 2.5, prompts: [One., Two.], each: one}
   pool:
     file: pool.txt
     each: 2
@@ -59,9 +59,9 @@ groups:
   EXPECT_TRUE(recipe.seeds.show_source);
   ASSERT_EQ(recipe.groups.size(), 2u);
   EXPECT_EQ(recipe.groups[0], (datagen::PromptGroup{
-                                  .name = "describe", .weight = 2.5, .prompts = {"One?", "Two?"}, .each = 1}));
+                                  .name = "describe", .weight = 2.5, .prompts = {"One.", "Two."}, .each = 1}));
   EXPECT_EQ(recipe.groups[1], (datagen::PromptGroup{.name = "pool",
-                                                    .prompts = {"Three?", "Four?"},
+                                                    .prompts = {"Three.", "Four."},
                                                     .each = 2,
                                                     .needs = {"gender"},
                                                     .attributes = {{"gender"}},
@@ -70,31 +70,31 @@ groups:
 }
 
 TEST_F(RecipeFile, WhatIsWrongNamesFileLineAndKey) {
-  const std::string good = "groups:\n  a: {prompts: [One?]}\n";
+  const std::string good = "groups:\n  a: {prompts: [One.]}\n";
   EXPECT_EQ(error(good), "");
   EXPECT_EQ(error(good + "drw: one\n"), at(3) + "unknown key 'drw'; did you mean 'draw'?");
-  EXPECT_EQ(error("groups:\n  a: {promts: [One?]}\n").find(file_.string()), 0u);
-  EXPECT_EQ(error("groups:\n  a:\n    prompts: [One?]\n    wait: 2\n"),
+  EXPECT_EQ(error("groups:\n  a: {promts: [One.]}\n").find(file_.string()), 0u);
+  EXPECT_EQ(error("groups:\n  a:\n    prompts: [One.]\n    wait: 2\n"),
             at(4) + "unknown key 'groups.a.wait'; did you mean 'groups.a.weight'?");
-  EXPECT_EQ(error(good + "  a: {prompts: [Two?]}\n"), at(3) + "'groups.a' stands twice");
-  EXPECT_EQ(error("draw: one\ngroups:\n  a:\n    weight: 0\n    prompts: [One?]\n"),
+  EXPECT_EQ(error(good + "  a: {prompts: [Two.]}\n"), at(3) + "'groups.a' stands twice");
+  EXPECT_EQ(error("draw: one\ngroups:\n  a:\n    weight: 0\n    prompts: [One.]\n"),
             at(4) + "'groups.a.weight' must be more than 0");
   EXPECT_EQ(error("draw: some\n" + good), at(1) + "'draw' must be all, one or a whole number of 1 or more");
-  EXPECT_EQ(error("groups:\n  a: {prompts: [One?], each: 0}\n"),
+  EXPECT_EQ(error("groups:\n  a: {prompts: [One.], each: 0}\n"),
             at(2) + "'groups.a.each' must be all, one or a whole number of 1 or more");
-  EXPECT_NE(error("groups:\n  a: {prompts: [One?], each: 2}\n").find("'groups.a.each' is 2, but there are 1"),
+  EXPECT_NE(error("groups:\n  a: {prompts: [One.], each: 2}\n").find("'groups.a.each' is 2, but there are 1"),
             std::string::npos);
-  EXPECT_EQ(error("groups:\n  a: {prompts: [One?], needs: [shoe]}\n").find(at(2) + "'groups.a.needs' must be a list of"),
+  EXPECT_EQ(error("groups:\n  a: {prompts: [One.], needs: [shoe]}\n").find(at(2) + "'groups.a.needs' must be a list of"),
             0u);
-  EXPECT_EQ(error("groups:\n  a: {prompts: [One?], needs: [age]}\n"),
+  EXPECT_EQ(error("groups:\n  a: {prompts: [One.], needs: [age]}\n"),
             at(2) + "'groups.a.needs' must be among the attributes that the group is told; 'age' is not");
   EXPECT_EQ(error("seeds: {drop: 2}\n" + good), at(1) + "'seeds.drop' must be between 0 and 1");
   EXPECT_NE(error("seeds: {layout: '{txt}'}\n" + good).find("'seeds.layout': "), std::string::npos);
-  EXPECT_NE(error("groups:\n  a: {prompts: [One?], weight: 2}\n").find("'groups.a.weight' must be left out, or draw"),
+  EXPECT_NE(error("groups:\n  a: {prompts: [One.], weight: 2}\n").find("'groups.a.weight' must be left out, or draw"),
             std::string::npos)
       << "a weight without a draw does nothing";
-  EXPECT_NE(error("groups:\n  a: {prompts: [One?, One?]}\n").find("\"One?\" stands twice"), std::string::npos);
-  EXPECT_NE(error("groups:\n  a: {prompts: [One?, ' ']}\n").find("number 2 is empty"), std::string::npos);
+  EXPECT_NE(error("groups:\n  a: {prompts: [One., One.]}\n").find("\"One.\" stands twice"), std::string::npos);
+  EXPECT_NE(error("groups:\n  a: {prompts: [One., ' ']}\n").find("number 2 is empty"), std::string::npos);
   EXPECT_NE(error("groups:\n  a: {each: all}\n").find("'groups.a' has no prompts"), std::string::npos);
   EXPECT_NE(error("groups: {}\n").find("no group of prompts"), std::string::npos);
   EXPECT_NE(error("").find("no group of prompts"), std::string::npos);
@@ -113,7 +113,7 @@ TEST_F(RecipeFile, AConfigurationWithABadRecipeIsRefused) {
   const fs::path config = folder_ / "job.yaml";
   std::ofstream(config) << "data: {recipe: " << (folder_ / "absent.yaml").string() << "}\n";
   EXPECT_THROW((void)load_config(config, {}), runtime::ConfigError);
-  (void)load("groups:\n  a: {prompts: [One?], mentions: 2}\n");
+  (void)load("groups:\n  a: {prompts: [One.], mentions: 2}\n");
   const auto loaded = load_config(config, {"data.recipe=" + file_.string(), "filters.mentions=4"});
   const auto recipe = recipe_of(loaded);
   EXPECT_EQ(recipe.groups.at(0).name, "a");
@@ -139,7 +139,7 @@ TEST_F(RecipeFile, APlainListOfPromptsPlansTheSameKeysAsEver) {
 
 TEST_F(RecipeFile, ThePlanShowsGroupsWeightsAndRows) {
   const fs::path config = tests::write_tiny_config(folder_);
-  (void)load("draw: 1\ngroups:\n  a: {weight: 3, prompts: [One?, Two?]}\n  b: {prompts: [Three?], needs: [accent]}\n");
+  (void)load("draw: 1\ngroups:\n  a: {weight: 3, prompts: [One., Two.]}\n  b: {prompts: [Three.], needs: [accent]}\n");
   const auto loaded = load_config(config, {"data.recipe=" + file_.string()});
   const std::string plan = recipe_plan(loaded, "train", loaded.data.train_manifest);
   EXPECT_NE(plan.find("24 recordings, 1 groups each: 48 rows"), std::string::npos) << plan;

@@ -149,10 +149,10 @@ TEST_F(SweepTest, ARecipeThatChangesInItsFileMakesOtherData) {
     std::ofstream(recipe) << "groups: {a: {prompts: [" << prompt << "]}}\n";
     return plan("set: {data.recipe: " + recipe.string() + "}\n").trials.at(0);
   };
-  const Trial first = trial_with("What?");
-  EXPECT_EQ(trial_with("What?").data_key, first.data_key);
-  EXPECT_NE(trial_with("Who?").data_key, first.data_key);
-  EXPECT_NE(trial_with("Who?").id, first.id);
+  const Trial first = trial_with("What");
+  EXPECT_EQ(trial_with("What").data_key, first.data_key);
+  EXPECT_NE(trial_with("Who").data_key, first.data_key);
+  EXPECT_NE(trial_with("Who").id, first.id);
 }
 
 TEST_F(SweepTest, DataIsGeneratedOnceForWhatItDependsOn) {
