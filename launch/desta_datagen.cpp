@@ -24,15 +24,6 @@ using namespace desta;
 using launch::Job;
 using launch::JobConfig;
 
-// Before an error ends the job. When that cannot be done either (the disk is full), the error has said why.
-void publish_what_is_done(const runtime::ActorRef<actors::DatasetActor>& dataset) {
-  try {
-    (void)dataset.call<&actors::DatasetActor::finish>().get();
-  } catch (const runtime::Error& error) {
-    runtime::log().debug("not published: {}", error.what());
-  }
-}
-
 // False when this process was asked to stop meanwhile: what is done is kept.
 bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::string& name,
               const std::string& manifest, actors::GeneratorPool& generators) {
@@ -83,7 +74,7 @@ bool generate(runtime::ActorSystem& system, const JobConfig& config, const std::
         },
         [] { return runtime::stop_is_due(); });
   } catch (const runtime::Error&) {
-    publish_what_is_done(dataset);
+    set.publish_what_is_done();
     throw;
   }
   bar.finish();

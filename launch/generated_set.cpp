@@ -31,6 +31,14 @@ std::string shortened(std::string text) {
 
 }  // namespace
 
+void GeneratedSet::publish_what_is_done() {
+  try {
+    (void)dataset.call<&actors::DatasetActor::finish>().get();
+  } catch (const runtime::Error& error) {
+    runtime::log().debug("not published: {}", error.what());
+  }
+}
+
 void GeneratedSet::log_losses() {
   for (const auto& loss : dataset.call<&actors::DatasetActor::losses>().get()) {
     runtime::log().info("{}: filters.{} took out {} of {}, such as: {}", name, loss.filter, loss.rows,

@@ -18,6 +18,8 @@ struct GeneratedSet {
   std::vector<datagen::Row> planned;                // responses are empty
   std::size_t asked = 0;                            // rows, when it was opened
 
+  // Before an error ends the job. When that cannot be done either (the disk is full), the error has said why.
+  void publish_what_is_done();
   // Says in the log what the filters have taken out of the set, with samples.
   void log_losses();
 };

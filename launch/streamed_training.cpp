@@ -126,9 +126,14 @@ bool train_on_stream(Job& job, runtime::ActorSystem& system, const trainer::Tria
   }
   const auto workers = others.serve(supply);
   coordinator.supply_from(supply, workers.get());
-  const bool whole = coordinator.run();
-  training_set.log_losses();
-  return whole;
+  try {
+    const bool whole = coordinator.run();
+    training_set.log_losses();
+    return whole;
+  } catch (const runtime::Error&) {
+    training_set.publish_what_is_done();
+    throw;
+  }
 }
 
 }  // namespace desta::launch

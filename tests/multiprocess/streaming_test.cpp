@@ -93,6 +93,28 @@ TEST_F(Streaming, OtherRanksWriteThem) {
   expect_whole("dedicated");
 }
 
+// Nobody writes until a worker comes; one is killed, and another writes what it had.
+TEST_F(Streaming, WorkersThatJoinWriteThem) {
+  const std::string name = "joined";
+  const fs::path socket = fs::temp_directory_path() / fmt::format("streaming-{}", ::getpid());
+  const fs::path token = run_of(name) / "join.token";
+  Background job(stream(name, "workers", 2, 1, fmt::format("--set runtime.join=unix:{}", socket.string())));
+  ASSERT_TRUE(job.wait_until([&] { return fs::exists(token) && fs::exists(socket); })) << job.output();
+  const std::string worker = fmt::format("{} {} --join unix:{} --token-file {}", bin("desta-datagen"),
+                                         config_.string(), socket.string(), token.string());
+  {
+    Background killed(worker);
+    (void)job.wait_until([&] { return losses_of(run_of(name)).size() >= 1; });
+    killed.kill_all();
+  }
+  Background other(worker);
+  while (!job.ended()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_EQ(job.code(), 0) << job.output();
+  expect_whole(name);
+}
+
 // Writing takes nothing from the training but time: with the same rows for each step, and nothing to write,
 // each loss is the same to the bit.
 TEST_F(Streaming, WritingDoesNotTouchTheTraining) {
