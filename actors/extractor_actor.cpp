@@ -7,17 +7,21 @@
 namespace desta::actors {
 
 std::vector<Extraction> ExtractorActor::measure(const std::vector<ExtractionRequest>& requests) {
-  const auto& thresholds = runtime::current_system().resource<datagen::Thresholds>();
+  const auto& options = runtime::current_system().resource<datagen::MetadataOptions>();
   std::vector<Extraction> extractions;
   for (const auto& request : requests) {
     Extraction extraction;
     try {
       const auto wave = datagen::read_audio(request.audio);
       extraction.seconds = wave.seconds();
-      extraction.metadata =
-          datagen::metadata_to_json(
-              datagen::measure_metadata(wave, request.transcription, thresholds))
-              .dump();
+      auto metadata = datagen::measure_metadata(wave, request.transcription, options);
+      if (!request.impulse_response.empty()) {
+        metadata = datagen::merge(
+            {datagen::measure_reverberation(datagen::read_audio(request.impulse_response),
+                                            options.thresholds)},
+            metadata);
+      }
+      extraction.metadata = datagen::metadata_to_json(metadata).dump();
     } catch (const runtime::Error& error) {
       extraction.problem = error.what();
     }

@@ -10,9 +10,10 @@ namespace desta::actors {
 struct ExtractionRequest {
   std::string audio;
   std::string transcription;
+  std::string impulse_response;  // a recording of the room's; empty when there is none
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(audio, transcription);
+    archive(audio, transcription, impulse_response);
   }
 };
 
@@ -26,7 +27,7 @@ struct Extraction {
   }
 };
 
-// The thresholds between words are this process's resource.
+// How to measure (datagen::MetadataOptions) is this process's resource.
 class ExtractorActor {
  public:
   std::vector<Extraction> measure(const std::vector<ExtractionRequest>& requests);

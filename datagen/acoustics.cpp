@@ -175,6 +175,19 @@ std::vector<float> make_impulse_response(double c50_db, int sample_rate, runtime
   return response;
 }
 
+std::vector<float> from_direct_sound(const std::vector<float>& response) {
+  float peak = 0.0F;
+  for (const float sample : response) {
+    peak = std::max(peak, std::abs(sample));
+  }
+  if (peak == 0.0F) {
+    throw DataError("an impulse response of {} samples is silent", response.size());
+  }
+  const auto start = std::find_if(response.begin(), response.end(),
+                                  [&](float sample) { return std::abs(sample) >= 0.1F * peak; });
+  return {start, response.end()};
+}
+
 double c50_of(const std::vector<float>& response, int sample_rate) {
   const auto early =
       std::min(response.size(), static_cast<std::size_t>(std::lround(kEarlySeconds * sample_rate)));

@@ -40,6 +40,10 @@ void add_noise(Waveform& waveform, double snr_db, NoiseKind kind, runtime::Rando
 [[nodiscard]] std::vector<float> make_impulse_response(double c50_db, int sample_rate,
                                                        runtime::Random& random);
 
+// The response from its direct sound on: from where it first comes within 20 dB of its peak (ISO
+// 3382-1, 5.3.4). Throws DataError for one that is silent.
+[[nodiscard]] std::vector<float> from_direct_sound(const std::vector<float>& response);
+
 // The clarity index [dB] of an impulse response that starts with the direct sound.
 [[nodiscard]] double c50_of(const std::vector<float>& response, int sample_rate);
 

@@ -134,7 +134,10 @@ std::string spoken_value(const Attribute& attribute) {
   if (attribute.name == "duration" && attribute.number.has_value()) {
     return std::to_string(std::max(1L, std::lround(*attribute.number)));
   }
-  if (attribute.name == "accent" || attribute.name == "reverberation") {
+  if (attribute.name == "reverberation") {
+    return attribute.text;  // the number: its word is a grade
+  }
+  if (attribute.name == "accent") {
     return attribute.word;
   }
   std::string value = attribute.word;

@@ -23,14 +23,14 @@ constexpr std::size_t kMostWords = 40;
 constexpr std::size_t kMostPrompts = 100;
 
 constexpr const char* kStyle = R"(
-:root{color-scheme:light dark;--line:#8884;--soft:#8882;--annotated:#0072b2;--measured:#e69f00;--plain:#009e73}
+:root{color-scheme:light dark;--line:#8884;--soft:#8882;--annotated:#0072b2;--measured:#e69f00;--model:#cc79a7;--plain:#009e73}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1040px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;overflow-wrap:anywhere}h2{font-size:1.2rem;margin-top:2.2rem}h3{font-size:1rem;margin-bottom:.2rem}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:.6rem 0;width:100%}
 th,td{padding:.2rem .55rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 th.text,td.text{text-align:left;overflow-wrap:anywhere}td.bar{width:45%}
 .bars{display:flex;height:1.1em}.bars i{display:block}
-.annotated{background:var(--annotated)}.measured{background:var(--measured)}.plain{background:var(--plain)}
+.annotated{background:var(--annotated)}.measured{background:var(--measured)}.model{background:var(--model)}.plain{background:var(--plain)}
 .key span{display:inline-block;margin-right:1em}.key i{display:inline-block;width:1em;height:1em;vertical-align:-.15em;margin-right:.3em}
 svg{max-width:100%;height:auto}
 section{border:1px solid var(--line);border-radius:6px;padding:.6rem 1rem;margin:1rem 0}
@@ -100,33 +100,35 @@ class Page {
         statistics_.seconds / 3600, number(statistics_.empty_responses));
   }
 
-  // A bar of what is annotated and what is measured.
-  [[nodiscard]] std::string bars(std::uint64_t annotated, std::uint64_t measured,
-                                 std::uint64_t whole) const {
+  // A bar of what is annotated, what is measured and what a model says.
+  template <typename Counts>
+  [[nodiscard]] std::string bars(const Counts& counts, std::uint64_t whole) const {
     return fmt::format("<div class=\"bars\"><i class=\"annotated\" style=\"width:{:.2f}%\"></i>"
-                       "<i class=\"measured\" style=\"width:{:.2f}%\"></i></div>",
-                       percent(annotated, whole), percent(measured, whole));
+                       "<i class=\"measured\" style=\"width:{:.2f}%\"></i>"
+                       "<i class=\"model\" style=\"width:{:.2f}%\"></i></div>",
+                       percent(counts.annotated, whole), percent(counts.measured, whole),
+                       percent(counts.model, whole));
   }
 
   void sources() {
     html_ +=
         "<h2>Attributes: who says so</h2>\n<p class=\"key\"><span><i class=\"annotated\"></i>annotated"
-        "</span><span><i class=\"measured\"></i>measured</span>bars are shares of all rows</p>\n"
+        "</span><span><i class=\"measured\"></i>measured</span><span><i class=\"model\"></i>by a model"
+        "</span>bars are shares of all rows</p>\n"
         "<table><tr><th class=\"text\">attribute</th><th>annotated</th><th>measured</th>"
-        "<th>absent</th><th></th></tr>\n";
+        "<th>model</th><th>absent</th><th></th></tr>\n";
     for (const AttributeBalance& attribute : statistics_.attributes) {
-      add("<tr><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"bar\">{}</td>"
-          "</tr>\n",
+      add("<tr><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>"
+          "<td class=\"bar\">{}</td></tr>\n",
           escape_markup(attribute.name), number(attribute.annotated), number(attribute.measured),
-          number(attribute.absent),
-          bars(attribute.annotated, attribute.measured, statistics_.rows));
+          number(attribute.model), number(attribute.absent), bars(attribute, statistics_.rows));
     }
     html_ += "</table>\n";
   }
 
   void balance(const AttributeBalance& attribute) {
     add("<h3>{}</h3>\n<table><tr><th class=\"text\">word</th><th>rows</th><th>annotated</th>"
-        "<th>measured</th><th>share</th><th></th></tr>\n",
+        "<th>measured</th><th>model</th><th>share</th><th></th></tr>\n",
         escape_markup(attribute.name));
     std::uint64_t others = 0;
     for (std::size_t i = 0; i < attribute.words.size(); ++i) {
@@ -135,11 +137,11 @@ class Page {
         others += word.rows();
         continue;
       }
-      add("<tr><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f} %</td>"
+      add("<tr><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f} %</td>"
           "<td class=\"bar\">{}</td></tr>\n",
           word.word.empty() ? "(no word)" : escape_markup(word.word), number(word.rows()),
-          number(word.annotated), number(word.measured), percent(word.rows(), statistics_.rows),
-          bars(word.annotated, word.measured, statistics_.rows));
+          number(word.annotated), number(word.measured), number(word.model),
+          percent(word.rows(), statistics_.rows), bars(word, statistics_.rows));
     }
     html_ += "</table>\n";
     if (others > 0) {

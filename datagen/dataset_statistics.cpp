@@ -113,7 +113,9 @@ class Counter {
   void count(const Attribute& attribute) {
     AttributeCounts& counts = attributes_[attribute.name];
     WordCount& word = counts.words[attribute.word];
-    ++(attribute.source == Source::kAnnotated ? word.annotated : word.measured);
+    ++(attribute.source == Source::kAnnotated   ? word.annotated
+       : attribute.source == Source::kMeasured ? word.measured
+                                               : word.model);
     if (attribute.number) {
       counts.numbers.push_back(static_cast<float>(*attribute.number));
       counts.unit = attribute.unit;
@@ -128,9 +130,10 @@ class Counter {
       count.word = word;
       balance.annotated += count.annotated;
       balance.measured += count.measured;
+      balance.model += count.model;
       balance.words.push_back(count);
     }
-    balance.absent = rows_ - balance.annotated - balance.measured;
+    balance.absent = rows_ - balance.annotated - balance.measured - balance.model;
     std::stable_sort(balance.words.begin(), balance.words.end(),
                      [](const auto& a, const auto& b) { return a.rows() > b.rows(); });
     balance.numbers = distribution_of(std::move(counts.numbers));
@@ -149,6 +152,27 @@ class Counter {
   std::vector<float> words_;
   std::vector<float> characters_;
 };
+
+// "3 by a model, " where there are any.
+std::string by_models(std::uint64_t rows) {
+  return rows == 0 ? "" : fmt::format("{} by a model, ", fmt::group_digits(rows));
+}
+
+// " (measured)", or how many rows have it from whom.
+std::string sources_of(const WordCount& word) {
+  const auto alone = {std::pair(word.annotated, "annotated"), std::pair(word.measured, "measured"),
+                      std::pair(word.model, "by a model")};
+  std::string all;
+  for (const auto& [rows, source] : alone) {
+    if (rows == word.rows()) {
+      return fmt::format(" ({})", source);
+    }
+    if (rows > 0) {
+      all += fmt::format("{}{} {}", all.empty() ? "" : ", ", fmt::group_digits(rows), source);
+    }
+  }
+  return fmt::format(" ({})", all);
+}
 
 void add_line(std::string& text, const std::string& name, std::uint64_t rows, std::uint64_t all,
               const std::string& more = {}) {
@@ -277,19 +301,16 @@ std::string statistics_text(const DatasetStatistics& statistics, std::size_t mos
     }
   };
   for (const AttributeBalance& attribute : statistics.attributes) {
-    text += fmt::format("\n{}: {} annotated, {} measured, {} without\n", attribute.name,
+    text += fmt::format("\n{}: {} annotated, {} measured, {}{} without\n", attribute.name,
                         fmt::group_digits(attribute.annotated),
-                        fmt::group_digits(attribute.measured), fmt::group_digits(attribute.absent));
+                        fmt::group_digits(attribute.measured), by_models(attribute.model),
+                        fmt::group_digits(attribute.absent));
     add_distribution(text, "  numbers", attribute.unit, attribute.numbers);
     add_most(
         attribute.words,
         [&](const WordCount& word) {
           add_line(text, word.word.empty() ? "(no word)" : word.word, word.rows(), rows,
-                   word.annotated == 0  ? " (measured)"
-                   : word.measured == 0 ? " (annotated)"
-                                        : fmt::format(" ({} annotated, {} measured)",
-                                                      fmt::group_digits(word.annotated),
-                                                      fmt::group_digits(word.measured)));
+                   sources_of(word));
         },
         [](const WordCount& word) { return word.rows(); });
   }

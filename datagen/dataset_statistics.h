@@ -32,7 +32,8 @@ struct WordCount {
   std::string word;
   std::uint64_t annotated = 0;  // rows
   std::uint64_t measured = 0;
-  [[nodiscard]] std::uint64_t rows() const { return annotated + measured; }
+  std::uint64_t model = 0;
+  [[nodiscard]] std::uint64_t rows() const { return annotated + measured + model; }
 };
 
 struct AttributeBalance {
@@ -40,6 +41,7 @@ struct AttributeBalance {
   std::string unit;  // of the numbers
   std::uint64_t annotated = 0;
   std::uint64_t measured = 0;
+  std::uint64_t model = 0;
   std::uint64_t absent = 0;
   std::vector<WordCount> words;  // the most frequent first
   Distribution numbers;          // of the rows that have one

@@ -48,6 +48,19 @@ double duration_of(const json& line) {
   return seconds;
 }
 
+// Annotations' "confidence": a number from 0 to 1 for each attribute that it names.
+void check_confidence(const json& line) {
+  const auto found = line.find("confidence");
+  if (found == line.end() || !found->is_object()) {
+    return;
+  }
+  for (const auto& [name, value] : found->items()) {
+    if (!value.is_number() || value < 0.0 || value > 1.0) {
+      throw DataError("\"confidence\" of {} is {}: it must be a number from 0 to 1", name, value.dump());
+    }
+  }
+}
+
 // The words between the first and the last quotation mark: [00:00:00 - 00:00:02]: "Hello." (...)
 std::string quoted_part(const std::string& seed) {
   const std::size_t metadata = seed.rfind("\" (");
@@ -101,6 +114,10 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
   row.response = text_of(row.fields, {"target", "response"});
   row.transcription = text_of(row.fields, {"transcription", "text"});
   row.duration = duration_of(row.fields);
+  check_confidence(row.fields);
+  if (const std::string response = text_of(row.fields, {"impulse_response"}); !response.empty()) {
+    row.impulse_response = fs::path(response).is_absolute() ? fs::path(response) : folder / response;
+  }
   std::string audio = text_of(row.fields, {"audio_filepath", "audio_path", "audio"});
   if (!row.seed_description.empty()) {
     audio = audio.empty() ? row.id : audio;
@@ -173,6 +190,10 @@ void write_manifest(const fs::path& path, const std::vector<ManifestRow>& rows) 
     line["audio_filepath"] = relative_to_folder(row.audio, path.parent_path()).string();
     line["duration"] = std::round(row.duration * 1000.0) / 1000.0;
     line["transcription"] = row.transcription;
+    if (!row.impulse_response.empty()) {
+      line["impulse_response"] =
+          relative_to_folder(row.impulse_response, path.parent_path()).string();
+    }
     if (!row.prompt.empty()) {
       line["input"] = row.prompt;
     }

@@ -1,5 +1,6 @@
 #include "datagen/measurement.h"
 
+#include "datagen/loudness.h"
 #include "datagen/pitch.h"
 #include "datagen/speech_activity.h"
 #include "datagen/speech_level.h"
@@ -7,7 +8,8 @@
 
 namespace desta::datagen {
 
-Measurement measure(const Waveform& waveform, std::string_view transcription) {
+Measurement measure(const Waveform& waveform, std::string_view transcription,
+                    bool blind_reverberation) {
   Measurement result;
   result.seconds = waveform.seconds();
   const auto activity = speech_activity(waveform.samples, waveform.sample_rate);
@@ -16,6 +18,11 @@ Measurement measure(const Waveform& waveform, std::string_view transcription) {
   }
   result.pitch_hz = median_pitch(waveform.samples, waveform.sample_rate, activity->active);
   result.snr_db = activity->snr_db;
+  result.speech_seconds = activity->speech_seconds;
+  result.loudness_lufs = integrated_loudness(waveform.samples, waveform.sample_rate);
+  if (blind_reverberation) {
+    result.reverberation = blind_c50(waveform.samples, waveform.sample_rate, activity->snr_db);
+  }
   if (const auto level = active_speech_level(waveform.samples, waveform.sample_rate)) {
     result.volume_dbfs = level->dbfs;
   }

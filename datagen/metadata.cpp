@@ -5,6 +5,8 @@
 #include <cctype>
 #include <cmath>
 
+#include "datagen/acoustics.h"
+#include "datagen/confidence.h"
 #include "datagen/manifest.h"
 #include "datagen/measurement.h"
 #include "runtime/core/error.h"
@@ -130,22 +132,31 @@ void add_noise_level(Metadata& metadata, const ManifestRow& row, const Threshold
   metadata.push_back(std::move(attribute));
 }
 
-void add_reverberation(Metadata& metadata, const ManifestRow& row) {
-  const auto add = [&](double number, const char* unit) {
-    const std::string text = fmt::format("{:.0f}{}", number, unit);
+// Printed as the number; the word is its grade.
+Attribute reverberation_attribute(double c50_db, const Thresholds& thresholds, Source source) {
+  return {.name = "reverberation",
+          .text = fmt::format("{:.0f}dB", c50_db),
+          .word = reverberation_word(c50_db, thresholds),
+          .number = c50_db,
+          .unit = "dB",
+          .source = source};
+}
+
+void add_reverberation(Metadata& metadata, const ManifestRow& row, const Thresholds& thresholds) {
+  const json* decibels = value_of(row, {"c50_db", "c50"});
+  const json* milliseconds = value_of(row, {"c50_ms", "reverberation_ms"});
+  if (decibels != nullptr && decibels->is_number()) {
+    metadata.push_back(
+        reverberation_attribute(decibels->get<double>(), thresholds, Source::kAnnotated));
+  } else if (milliseconds != nullptr && milliseconds->is_number()) {
+    const auto number = milliseconds->get<double>();
+    const std::string text = fmt::format("{:.0f}ms", number);
     metadata.push_back(Attribute{.name = "reverberation",
                                  .text = text,
                                  .word = text,
                                  .number = number,
-                                 .unit = unit,
+                                 .unit = "ms",
                                  .source = Source::kAnnotated});
-  };
-  const json* decibels = value_of(row, {"c50_db", "c50"});
-  const json* milliseconds = value_of(row, {"c50_ms", "reverberation_ms"});
-  if (decibels != nullptr && decibels->is_number()) {
-    add(decibels->get<double>(), "dB");
-  } else if (milliseconds != nullptr && milliseconds->is_number()) {
-    add(milliseconds->get<double>(), "ms");
   } else {
     add_plain(metadata, row, "reverberation", {"reverberation", "c50"});
   }
@@ -166,10 +177,26 @@ std::string grade(double value, double low, double high, const char* below, cons
   return value < low ? below : value < high ? between : above;
 }
 
+// How sure the manifest is of each attribute that it states.
+void add_confidence(Metadata& metadata, const ManifestRow& row) {
+  const auto stated = row.fields.find("confidence");
+  if (stated == row.fields.end() || !stated->is_object()) {
+    return;
+  }
+  for (Attribute& attribute : metadata) {
+    const auto found = stated->find(attribute.name);
+    if (found != stated->end() && found->is_number()) {
+      attribute.confidence = std::clamp(found->get<double>(), 0.0, 1.0);
+    }
+  }
+}
+
 }  // namespace
 
 std::string_view name_of(Source source) {
-  return source == Source::kAnnotated ? "annotated" : "measured";
+  return source == Source::kAnnotated  ? "annotated"
+         : source == Source::kMeasured ? "measured"
+                                       : "model";
 }
 
 const Attribute* find_attribute(const Metadata& metadata, std::string_view name) {
@@ -197,6 +224,16 @@ std::string noise_word(double snr_db, const Thresholds& thresholds) {
                "Moderate", "Low");
 }
 
+std::string loudness_word(double lufs, const Thresholds& thresholds) {
+  return grade(lufs, thresholds.loudness_low_lufs, thresholds.loudness_high_lufs, "Low", "Normal",
+               "High");
+}
+
+std::string reverberation_word(double c50_db, const Thresholds& thresholds) {
+  return grade(c50_db, thresholds.c50_high_reverberation_db, thresholds.c50_low_reverberation_db,
+               "High", "Moderate", "Low");
+}
+
 Metadata annotate(const ManifestRow& row, const Thresholds& thresholds) {
   Metadata metadata;
   add_plain(metadata, row, "gender", {"gender", "sex"});
@@ -206,41 +243,76 @@ Metadata annotate(const ManifestRow& row, const Thresholds& thresholds) {
   add_plain(metadata, row, "intent", {"intent"});
   add_graded(metadata, row, thresholds, "pitch", "Hz", pitch_word, {"pitch"});
   add_graded(metadata, row, thresholds, "volume", "dBFS", volume_word, {"volume", "energy"});
+  add_graded(metadata, row, thresholds, "loudness", "LUFS", loudness_word, {"loudness"});
   add_graded(metadata, row, thresholds, "speaking_speed", "syllables/s", speed_word,
              {"speaking_speed", "speed"});
   add_noise_level(metadata, row, thresholds);
-  add_reverberation(metadata, row);
+  add_reverberation(metadata, row, thresholds);
   if (row.duration > 0) {
     metadata.push_back(duration_attribute(row.duration, Source::kAnnotated));
   }
+  add_confidence(metadata, row);
   return metadata;
 }
 
 Metadata measure_metadata(const Waveform& waveform, std::string_view transcription,
-                          const Thresholds& thresholds) {
-  const Measurement measured = measure(waveform, transcription);
+                          const MetadataOptions& options) {
+  const Thresholds& thresholds = options.thresholds;
+  const Measurement measured = measure(waveform, transcription, options.blind_reverberation);
   Metadata metadata;
   const auto add = [&](const char* name, const std::optional<double>& value, const char* unit,
-                       WordOf word_of) {
+                       WordOf word_of, const ErrorModel& errors, const char* origin) {
     if (value) {
       const std::string word = word_of(*value, thresholds);
-      metadata.push_back(Attribute{.name = name,
-                                   .text = word,
-                                   .word = word,
-                                   .number = value,
-                                   .unit = unit,
-                                   .source = Source::kMeasured});
+      metadata.push_back(Attribute{
+          .name = name,
+          .text = word,
+          .word = word,
+          .number = value,
+          .unit = unit,
+          .source = Source::kMeasured,
+          .confidence = word_confidence(
+              *value, errors, [&](double other) { return word_of(other, thresholds) == word; }),
+          .origin = origin});
     }
   };
-  add("pitch", measured.pitch_hz, "Hz", pitch_word);
-  add("volume", measured.volume_dbfs, "dBFS", volume_word);
-  add("speaking_speed", measured.syllables_per_second, "syllables/s", speed_word);
-  add("noise_level", measured.snr_db, "dB", noise_word);
+  const bool noisy = measured.snr_db.value_or(0) < kNoisyDb;
+  add("pitch", measured.pitch_hz, "Hz", pitch_word, noisy ? kNoisyPitchErrors : kPitchErrors, "YIN");
+  add("volume", measured.volume_dbfs, "dBFS", volume_word, kVolumeErrors, "ITU-T P.56");
+  add("loudness", measured.loudness_lufs, "LUFS", loudness_word, kLoudnessErrors, "EBU R 128");
+  add("speaking_speed", measured.syllables_per_second, "syllables/s", speed_word,
+      noisy ? kNoisySpeedErrors : kSpeedErrors, "syllables of the words");
+  add("noise_level", measured.snr_db, "dB", noise_word, kSnrErrors, "NIST STNR");
   if (measured.snr_db) {
     metadata.back().text = noise_text(metadata.back().word, *measured.snr_db);
   }
+  if (measured.reverberation) {
+    const auto& [c50, deviation] = *measured.reverberation;
+    add("reverberation", c50, "dB", reverberation_word, {.deviation = deviation}, "decay rates");
+    metadata.back().text = fmt::format("{:.0f}dB", c50);
+  }
+  if (measured.speech_seconds) {
+    const double percent = 100.0 * *measured.speech_seconds / measured.seconds;
+    const std::string text = fmt::format("{:.0f}%", percent);
+    metadata.push_back(Attribute{.name = "speech_activity",
+                                 .text = text,
+                                 .word = text,
+                                 .number = percent,
+                                 .unit = "%",
+                                 .source = Source::kMeasured,
+                                 .confidence = activity_confidence(*measured.snr_db),
+                                 .origin = "frame levels"});
+  }
   metadata.push_back(duration_attribute(measured.seconds, Source::kMeasured));
   return metadata;
+}
+
+Attribute measure_reverberation(const Waveform& impulse_response, const Thresholds& thresholds) {
+  Attribute attribute = reverberation_attribute(
+      c50_of(from_direct_sound(impulse_response.samples), impulse_response.sample_rate), thresholds,
+      Source::kMeasured);
+  attribute.origin = "impulse response";
+  return attribute;
 }
 
 Metadata merge(const Metadata& annotated, const Metadata& measured) {
@@ -262,6 +334,10 @@ json metadata_to_json(const Metadata& metadata) {
                    {"unit", attribute.unit},
                    {"source", name_of(attribute.source)}};
     object["number"] = attribute.number ? json(*attribute.number) : json(nullptr);
+    object["confidence"] = attribute.confidence;
+    if (!attribute.origin.empty()) {
+      object["origin"] = attribute.origin;
+    }
     array.push_back(std::move(object));
   }
   return array;
@@ -286,12 +362,27 @@ Metadata metadata_from_json(const json& array) {
                         .unit = text("unit"),
                         .source = Source::kAnnotated};
     const std::string source = text("source");
-    if (source != "annotated" && source != "measured") {
-      throw DataError("metadata: \"source\" is \"{}\"; it must be annotated or measured", source);
+    const auto known = {Source::kAnnotated, Source::kMeasured, Source::kModel};
+    const auto* const found = std::find_if(known.begin(), known.end(),
+                                           [&](Source s) { return name_of(s) == source; });
+    if (found == known.end()) {
+      throw DataError("metadata: \"source\" is \"{}\"; it must be annotated, measured or model",
+                      source);
     }
-    attribute.source = source == "annotated" ? Source::kAnnotated : Source::kMeasured;
+    attribute.source = *found;
     if (object.contains("number") && object["number"].is_number()) {
       attribute.number = object["number"].get<double>();
+    }
+    if (object.contains("confidence")) {
+      const json& confidence = object["confidence"];
+      if (!confidence.is_number() || confidence < 0.0 || confidence > 1.0) {
+        throw DataError("metadata: \"confidence\" of {} must be a number from 0 to 1",
+                        attribute.name);
+      }
+      attribute.confidence = confidence.get<double>();
+    }
+    if (object.contains("origin")) {
+      attribute.origin = text("origin");
     }
     metadata.push_back(std::move(attribute));
   }

@@ -1,5 +1,5 @@
 // What is known of a recording besides its words: attributes such as gender, pitch or noise level,
-// each with its value as text, as a word, as a number, and where it comes from.
+// each with its value as text, as a word, as a number, where it comes from and how sure it is.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,13 +14,15 @@ namespace desta::datagen {
 
 struct ManifestRow;
 
-enum class Source { kAnnotated, kMeasured };
+// kMeasured: by a signal measure. kModel: by a trained classifier (attribute_model.h).
+enum class Source { kAnnotated, kMeasured, kModel };
 
-[[nodiscard]] std::string_view name_of(Source source);  // "annotated", "measured"
+[[nodiscard]] std::string_view name_of(Source source);  // "annotated", "measured", "model"
 
-// Names in use: gender, age, accent, emotion, intent (annotated); pitch [Hz], volume [dBFS],
-// speaking_speed [syllables/s], noise_level [dB of SNR], duration [s] (either); reverberation
-// [dB of C50, or the annotation's own unit] (annotated).
+// Names in use: gender, age, accent, emotion, intent (annotated or a model's); pitch [Hz], volume
+// [dBFS], loudness [LUFS], speaking_speed [syllables/s], noise_level [dB of SNR], reverberation [dB of
+// C50, or the annotation's own unit], duration [s] (annotated or measured); speech_activity [% of
+// the time] (measured).
 struct Attribute {
   std::string name;
   std::string text;              // as it stands in a seed transcript: "Male", "4s", "15db"
@@ -28,6 +30,11 @@ struct Attribute {
   std::optional<double> number;  // in `unit`
   std::string unit;
   Source source = Source::kMeasured;
+  // 0 to 1: how likely the word is right. Annotated: 1, unless the manifest says otherwise. Measured: the
+  // share of the method's errors (confidence.h) that would leave the word as it is. A model's: its
+  // softmax.
+  double confidence = 1.0;
+  std::string origin = {};  // the method or model that gave it; empty when annotated
 
   friend bool operator==(const Attribute&, const Attribute&) = default;
 };
@@ -53,6 +60,20 @@ struct Thresholds {
   // SNR: above 25 dB noise is hard to hear behind speech, below 10 dB it is hard to ignore.
   double snr_high_noise_db = 10;
   double snr_low_noise_db = 25;
+  // Integrated loudness: the volume's, since the loudness of clean synthetic speech lies within 1 LU of
+  // its active level (bench/RESULTS.md).
+  double loudness_low_lufs = -33;
+  double loudness_high_lufs = -21.5;
+  // C50: Marshall, "An acoustics measurement program for evaluating auditoriums based on the early/late
+  // sound energy ratio", JASA 96(4), 1994, calls speech above 7 dB excellent, 2 to 7 good, below 2 fair.
+  double c50_high_reverberation_db = 2;
+  double c50_low_reverberation_db = 7;
+};
+
+// How recordings are measured.
+struct MetadataOptions {
+  Thresholds thresholds;
+  bool blind_reverberation = true;         // estimate C50 from the speech where no one states it
 };
 
 [[nodiscard]] std::string pitch_word(double hz, const Thresholds& thresholds = {});
@@ -60,22 +81,32 @@ struct Thresholds {
 [[nodiscard]] std::string speed_word(double syllables_per_second,
                                      const Thresholds& thresholds = {});
 [[nodiscard]] std::string noise_word(double snr_db, const Thresholds& thresholds = {});
+[[nodiscard]] std::string loudness_word(double lufs, const Thresholds& thresholds = {});
+[[nodiscard]] std::string reverberation_word(double c50_db, const Thresholds& thresholds = {});
 
 // What the manifest states. Keys that are read, with their aliases: gender (sex), age, accent
-// (dialect), emotion (style), intent, pitch, volume (energy), speaking_speed (speed), noise_level,
-// snr_db (snr), reverberation, c50_db (c50), duration. Numbers keep their unit; words are kept as
-// they are written; null and empty values count as absent.
+// (dialect), emotion (style), intent, pitch, volume (energy), loudness, speaking_speed (speed),
+// noise_level, snr_db (snr), reverberation, c50_db (c50), duration. Numbers keep their unit; words are
+// kept as they are written; null and empty values count as absent. "confidence", an object of numbers
+// from 0 to 1 by attribute, says how sure the annotations are; what it does not name is certain.
 [[nodiscard]] Metadata annotate(const ManifestRow& row, const Thresholds& thresholds = {});
 
-// What the sound itself tells: pitch, volume, speaking_speed (when a transcription is given),
-// noise_level and duration. Attributes that cannot be measured are absent.
+// What the sound itself tells: pitch, volume, loudness, speaking_speed (when a transcription is given),
+// noise_level, reverberation, speech_activity and duration. Attributes that cannot be measured are absent.
 [[nodiscard]] Metadata measure_metadata(const Waveform& waveform, std::string_view transcription,
-                                        const Thresholds& thresholds = {});
+                                        const MetadataOptions& options = {});
 
-// All attributes of both, an annotation before a measurement of the same name.
+// The reverberation of a room whose impulse response is known: C50 from its direct sound on. Throws
+// DataError for a response that is silent.
+[[nodiscard]] Attribute measure_reverberation(const Waveform& impulse_response,
+                                              const Thresholds& thresholds = {});
+
+// All attributes of both; of two of the same name the first's: an annotation goes before a measurement,
+// a measurement before a model.
 [[nodiscard]] Metadata merge(const Metadata& annotated, const Metadata& measured);
 
-// An array of objects with the fields of Attribute; from_json throws DataError naming the field.
+// An array of objects with the fields of Attribute; from_json throws DataError naming the field. Rows
+// from before confidence and origin were kept have confidence 1 and no origin.
 [[nodiscard]] nlohmann::json metadata_to_json(const Metadata& metadata);
 [[nodiscard]] Metadata metadata_from_json(const nlohmann::json& json);
 

@@ -21,10 +21,12 @@ constexpr auto kLabels = std::to_array<Label>({
     {"emotion", "Emotion: "},
     {"pitch", "Pitch: "},
     {"volume", "Volume: "},
+    {"loudness", "Loudness: "},
     {"speaking_speed", "Speaking speed: "},
     {"noise_level", "Noise Level: "},
     {"reverberation", "Reverberation(C50): "},
     {"intent", "Intent: "},
+    {"speech_activity", "Speech activity: "},
     {"duration", "Duration: "},
 });
 

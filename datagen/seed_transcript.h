@@ -20,7 +20,7 @@ struct SeedOptions {
   std::vector<std::string> attributes = {
       "gender",         "accent",      "age",           "emotion", "pitch",   "volume",
       "speaking_speed", "noise_level", "reverberation", "intent",  "duration"};
-  bool show_source = false;  // " [annotated]" or " [measured]" after each value
+  bool show_source = false;  // " [annotated]", " [measured]" or " [model]" after each value
   // The line itself. Fields: {start} and {end} as 00:00:04, {seconds} as 4, {text} (the words) and
   // {attributes}; {{ and }} are braces. Where there is no attribute to tell, a pair of brackets right
   // around {attributes} and a space before it are left out with it. Empty: DeSTA2's, which is

@@ -35,7 +35,7 @@ struct DataOptions {
   std::vector<std::string> attributes = {"gender",         "age",         "accent", "pitch", "volume",
                                          "speaking_speed", "noise_level", "duration"};
   bool show_source = false;
-  datagen::Thresholds thresholds;
+  datagen::MetadataOptions metadata;
   std::vector<std::string> prompts = {"What can you hear from the audio?"};
   std::string recipe;               // a recipe's file, in the place of prompts (launch/recipe_file.h)
   datagen::FilterOptions filters;   // which responses become no rows

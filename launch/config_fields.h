@@ -51,8 +51,9 @@ void visit_fields(Visitor& v, JobConfig& c) {
   v.section("metadata", [&] {
     v.value("attributes", c.data.attributes);
     v.value("show_source", c.data.show_source);
+    v.value("blind_reverberation", c.data.metadata.blind_reverberation);
     v.section("thresholds", [&] {
-      datagen::Thresholds& h = c.data.thresholds;
+      datagen::Thresholds& h = c.data.metadata.thresholds;
       v.value("pitch_low_hz", h.pitch_low_hz);
       v.value("pitch_high_hz", h.pitch_high_hz);
       v.value("volume_low_dbfs", h.volume_low_dbfs);
@@ -61,6 +62,10 @@ void visit_fields(Visitor& v, JobConfig& c) {
       v.value("speed_fast", h.speed_fast);
       v.value("snr_high_noise_db", h.snr_high_noise_db);
       v.value("snr_low_noise_db", h.snr_low_noise_db);
+      v.value("loudness_low_lufs", h.loudness_low_lufs);
+      v.value("loudness_high_lufs", h.loudness_high_lufs);
+      v.value("c50_high_reverberation_db", h.c50_high_reverberation_db);
+      v.value("c50_low_reverberation_db", h.c50_low_reverberation_db);
     });
   });
   v.value("prompts", c.data.prompts);

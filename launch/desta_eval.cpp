@@ -221,7 +221,7 @@ void run(Job& job, const std::string& given_adapter) {
       [&](runtime::ActorSystem& system) {
         system.provide<actors::EvaluatorOptions>(options);
         system.provide<datagen::DecodingOptions>(config.data.decoding);
-        system.provide<datagen::Thresholds>(config.data.thresholds);
+        system.provide<datagen::MetadataOptions>(config.data.metadata);
       },
       [&](runtime::ActorSystem& system) {
         Evaluators evaluators;
@@ -240,7 +240,7 @@ void run(Job& job, const std::string& given_adapter) {
         for (const auto& manifest : manifests) {
           const std::string name = set_name(manifest);
           const auto rows =
-              launch::measure_manifest(system, name, manifest, config.data.thresholds);
+              launch::measure_manifest(system, name, manifest, config.data.metadata);
           const auto asked = evaluate(evaluators, name, rows);
           if (!asked.has_value()) {
             job.preempted = true;

@@ -52,7 +52,7 @@ GeneratedSet open_set(runtime::ActorSystem& system, const JobConfig& config, con
                    system.spawn<actors::DatasetActor>({.name = "dataset/" + name},
                                                       config.dataset_folder(name).string(),
                                                       static_cast<std::uint64_t>(config.data.rows_per_shard)),
-                   plan_rows(config, measure_manifest(system, name, manifest, config.data.thresholds))};
+                   plan_rows(config, measure_manifest(system, name, manifest, config.data.metadata))};
   set.asked = set.planned.size();
   set.dataset.call<&actors::DatasetActor::set_filters>(filters_of(config, recipe_of(config))).get();
   return set;
@@ -67,7 +67,7 @@ void register_generation_actors() {
 }
 
 void provide_for_generation(JobConfig& config, runtime::ActorSystem& system) {
-  system.provide<datagen::Thresholds>(config.data.thresholds);
+  system.provide<datagen::MetadataOptions>(config.data.metadata);
   system.provide<datagen::DecodingOptions>(config.data.decoding);
   system.provide<trainer::ModelOptions>(config.training.models);
 }

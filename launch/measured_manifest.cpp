@@ -18,7 +18,7 @@ constexpr std::size_t kPiece = 32;
 
 std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const std::string& label,
                                           const std::string& manifest,
-                                          const datagen::Thresholds& thresholds) {
+                                          const datagen::MetadataOptions& options) {
   const auto report = datagen::read_recordings(manifest);
   for (const auto& problem : report.problems) {
     runtime::log().warn("{}", problem);
@@ -40,7 +40,8 @@ std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const st
         std::vector<actors::ExtractionRequest> requests;
         for (std::size_t i = piece * kPiece; i < std::min(report.rows.size(), (piece + 1) * kPiece);
              ++i) {
-          requests.push_back({report.rows[i].audio.string(), report.rows[i].transcription});
+          requests.push_back({report.rows[i].audio.string(), report.rows[i].transcription,
+                              report.rows[i].impulse_response.string()});
         }
         return extractors[worker].call<&actors::ExtractorActor::measure>(requests);
       },
@@ -60,7 +61,7 @@ std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system, const st
         datagen::metadata_from_json(nlohmann::json::parse(extraction.metadata));
     rows.push_back({report.rows[i].audio.string(), report.rows[i].transcription,
                     extraction.seconds,
-                    datagen::merge(datagen::annotate(report.rows[i], thresholds), measured)});
+                    datagen::merge(datagen::annotate(report.rows[i], options.thresholds), measured)});
   }
   return rows;
 }

@@ -24,7 +24,7 @@ struct MeasuredRow {
 [[nodiscard]] std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system,
                                                         const std::string& label,
                                                         const std::string& manifest,
-                                                        const datagen::Thresholds& thresholds);
+                                                        const datagen::MetadataOptions& options);
 
 // What stands in a dataset's rows for the LLM that answered: its path and fingerprint. Throws ModelError.
 [[nodiscard]] std::string generator_name(const JobConfig& config);

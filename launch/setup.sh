@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build and the programs need on Debian 12, as root or with sudo. Does nothing where
-# all of it is there. Slurm, chromium and libpng are for the tests alone. NCCL is optional and not
+# all of it is there. Slurm, chromium, libpng and pocketsphinx's recordings are for the tests alone. NCCL is optional and not
 # installed here: the build finds it beside nvcc.
 set -euo pipefail
 
@@ -10,8 +10,8 @@ packages=(
   libopenmpi-dev openmpi-bin
   libboost-dev libcereal-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev
   libpcre2-dev libxxhash-dev libhdf5-dev libssl-dev zlib1g-dev libcld2-dev
-  libsndfile1-dev libsoxr-dev libespeak-ng-dev espeak-ng-data flite1-dev
-  libgtest-dev libpng-dev chromium slurm-wlm munge
+  libsndfile1-dev libsoxr-dev libebur128-dev libespeak-ng-dev espeak-ng-data flite1-dev
+  libgtest-dev libpng-dev chromium slurm-wlm munge pocketsphinx-testdata
 )
 
 missing=()

@@ -95,6 +95,31 @@ TEST(DatasetStatistics, CountsWordsBySourcePromptsGeneratorsAndLengths) {
   }
 }
 
+TEST(DatasetStatistics, CountsWhatAModelSaid) {
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  for (int i = 0; i < 4; ++i) {
+    Row row = described_row(i);
+    row.metadata_json =
+        metadata_to_json({attribute("gender", "Male", i == 0 ? Source::kModel : Source::kAnnotated),
+                          attribute("emotion", "Calm", Source::kModel)})
+            .dump();
+    writer.append(row);
+  }
+  writer.finish();
+  const DatasetStatistics statistics = dataset_statistics(folder.path());
+  EXPECT_EQ(statistics.attributes[0].name, "emotion");
+  EXPECT_EQ(statistics.attributes[0].model, 4U);
+  EXPECT_EQ(statistics.attributes[0].absent, 0U);
+  EXPECT_EQ(statistics.attributes[1].model, 1U);
+  EXPECT_EQ(statistics.attributes[1].annotated, 3U);
+  const std::string text = statistics_text(statistics);
+  for (const char* part : {"0 measured, 4 by a model, 0 without", "Calm (by a model)",
+                           "Male (3 annotated, 1 by a model)"}) {
+    EXPECT_TRUE(holds(text, part)) << part << "\n" << text;
+  }
+}
+
 TEST(DatasetStatistics, MetadataThatAreNoneNameTheRow) {
   const TestFolder folder;
   DatasetWriter writer(folder.path());

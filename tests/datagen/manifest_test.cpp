@@ -86,6 +86,31 @@ TEST(Manifest, HostileLinesAreNamedAndLoseNothingElse) {
   }
 }
 
+TEST(Manifest, ConfidenceLiesBetweenNothingAndCertainty) {
+  const TestFolder folder;
+  write_text(folder / "m.jsonl",
+             R"({"audio_filepath": "a.wav", "confidence": {"age": 0.5}}
+{"audio_filepath": "b.wav", "confidence": {"age": 1.5}}
+{"audio_filepath": "c.wav", "confidence": {"age": "high"}}
+{"audio_filepath": "d.wav", "confidence": 7})");
+  const ManifestReport report = read_manifest(folder / "m.jsonl");
+  ASSERT_EQ(report.rows.size(), 2U);  // a number of its own is nobody's
+  ASSERT_EQ(report.problems.size(), 2U);
+  EXPECT_NE(report.problems[0].find("m.jsonl:2: \"confidence\" of age"), std::string::npos);
+}
+
+TEST(Manifest, AnImpulseResponseLiesBesideItsManifest) {
+  const TestFolder folder;
+  write_text(folder / "m.jsonl", R"({"audio_filepath": "a.wav", "impulse_response": "rooms/hall.wav"}
+{"audio_filepath": "b.wav"})");
+  const ManifestReport report = read_manifest(folder / "m.jsonl");
+  ASSERT_EQ(report.rows.size(), 2U);
+  EXPECT_EQ(report.rows[0].impulse_response, folder / "rooms/hall.wav");
+  EXPECT_TRUE(report.rows[1].impulse_response.empty());
+  write_manifest(folder / "again.jsonl", report.rows);
+  EXPECT_EQ(read_manifest(folder / "again.jsonl").rows[0].impulse_response, folder / "rooms/hall.wav");
+}
+
 TEST(Manifest, WithoutAGoodLineIsAnError) {
   const TestFolder folder;
   write_text(folder / "bad.jsonl", "nonsense\n");

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "datagen/acoustics.h"
+#include "datagen/confidence.h"
+#include "datagen/loudness.h"
 #include "datagen/pitch.h"
+#include "datagen/reverberation.h"
 #include "datagen/speech_activity.h"
 #include "datagen/synthesiser.h"
 #include "test_files.h"
@@ -59,7 +62,8 @@ TEST(Measurement, OfTooLittleOrNothingHasOnlyADuration) {
     const Measurement measured = measure(silence, kText);
     EXPECT_DOUBLE_EQ(measured.seconds, seconds);
     EXPECT_FALSE(measured.pitch_hz || measured.volume_dbfs || measured.snr_db ||
-                 measured.syllables_per_second);
+                 measured.syllables_per_second || measured.loudness_lufs ||
+                 measured.speech_seconds || measured.reverberation);
   }
 }
 
@@ -84,6 +88,78 @@ TEST(Measurement, FindsTheLevelThatWasSet) {
   Waveform wave = synthesiser.speak(kText, voice("f2"), {});
   set_level(wave, -33);
   EXPECT_NEAR(*measure(wave, kText).volume_dbfs, -33.0, 0.1);
+}
+
+// BS.1770: a sine of 997 Hz at full scale (-3.01 dBFS RMS) in one channel reads -3.01 LKFS.
+TEST(Loudness, OfASineOf997HertzIsItsLevel) {
+  for (const double dbfs : {-3.01, -23.0, -40.0}) {
+    EXPECT_NEAR(*integrated_loudness(sine(997, 5, dbfs).samples, kSampleRate), dbfs, 0.1);
+    EXPECT_NEAR(*integrated_loudness(sine(997, 5, dbfs, 48000).samples, 48000), dbfs, 0.1);
+  }
+}
+
+// The K-weighting of BS.1770-4 (its coefficients) gives 100 Hz 1.82 dB less than 997 Hz and 4 kHz 3.28 dB more; silence is
+// gated out, and so is what lies more than 10 LU below the rest.
+TEST(Loudness, WeighsFrequenciesAndLeavesOutWhatIsQuiet) {
+  const auto loudness = [](const Waveform& wave) {
+    return *integrated_loudness(wave.samples, wave.sample_rate);
+  };
+  EXPECT_NEAR(loudness(sine(100, 5, -23)), -24.82, 0.2);
+  EXPECT_NEAR(loudness(sine(4000, 5, -23)), -19.72, 0.2);
+  Waveform wave = sine(997, 10, -23);
+  const Waveform quiet = sine(997, 10, -45);
+  wave.samples.insert(wave.samples.end(), quiet.samples.begin(), quiet.samples.end());
+  wave.samples.resize(wave.samples.size() + 160000);
+  EXPECT_NEAR(loudness(wave), -23.0, 0.2);
+}
+
+TEST(Loudness, IsAbsentForNextToNothing) {
+  EXPECT_FALSE(integrated_loudness({}, kSampleRate).has_value());
+  EXPECT_FALSE(integrated_loudness(sine(997, 0.3, -23).samples, kSampleRate).has_value());
+  EXPECT_FALSE(integrated_loudness(sine(997, 3, -75).samples, kSampleRate).has_value());
+}
+
+TEST(BlindReverberation, IsFoundInSpeechAndFollowsTheRoom) {
+  Synthesiser synthesiser;
+  const Waveform clean = synthesiser.speak(
+      "The old man and the small child walked slowly to the river.", voice("f3"), {});
+  double previous = -10;
+  for (const double c50 : {0.0, 5.0, 10.0, 15.0}) {
+    double sum = 0;
+    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+      runtime::Random random(seed);
+      Waveform wave = clean;
+      add_reverberation(wave, c50, random);
+      const auto found = blind_c50(wave.samples, wave.sample_rate, 60);
+      ASSERT_TRUE(found.has_value());
+      EXPECT_NEAR(found->c50_db, c50, 6.0);
+      sum += found->c50_db / 4;
+    }
+    EXPECT_NEAR(sum, c50, 3.5);
+    EXPECT_GT(sum, previous + 2);
+    previous = sum;
+  }
+}
+
+TEST(BlindReverberation, IsAbsentWhereItCannotBeHeard) {
+  Synthesiser synthesiser;
+  const Waveform clean = synthesiser.speak(kText, voice("m3"), {});
+  EXPECT_FALSE(blind_c50(clean.samples, kSampleRate, 9.9).has_value());
+  EXPECT_FALSE(blind_c50(clean.samples, 8000, 60).has_value());
+  EXPECT_FALSE(blind_c50(std::span(clean.samples).first(4000), kSampleRate, 60).has_value());
+  EXPECT_FALSE(blind_c50({}, kSampleRate, 60).has_value());
+  EXPECT_FALSE(measure(clean, kText, false).reverberation.has_value());
+  EXPECT_TRUE(measure(clean, kText).reverberation.has_value());
+}
+
+// The Gaussian's own figures: half of it above its mean, 84.13 % above one deviation below.
+TEST(Confidence, IsTheShareOfErrorsThatLeaveTheWord) {
+  const auto at_least = [](double limit) { return [=](double value) { return value >= limit; }; };
+  EXPECT_NEAR(word_confidence(10, {.deviation = 2}, at_least(10)), 0.5, 0.025);
+  EXPECT_NEAR(word_confidence(12, {.deviation = 2}, at_least(10)), 0.8413, 0.015);
+  EXPECT_NEAR(word_confidence(100, {.deviation = 0.05, .relative = true}, at_least(95)), 0.8413, 0.015);
+  EXPECT_DOUBLE_EQ(word_confidence(30, {.deviation = 2}, at_least(10)), 1.0);
+  EXPECT_DOUBLE_EQ(word_confidence(30, {.deviation = 2, .gross = 0.1}, at_least(10)), 0.9);
 }
 
 TEST(Measurement, SpeakingRateFollowsTheSetting) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "datagen/acoustics.h"
 #include "datagen/manifest.h"
 #include "datagen/seed_transcript.h"
 #include "test_files.h"
@@ -71,6 +72,12 @@ TEST(Metadata, WordsBelongToTheValuesOnTheirSideOfAThreshold) {
   EXPECT_EQ(noise_word(5), "High");
   EXPECT_EQ(noise_word(15), "Moderate");
   EXPECT_EQ(noise_word(30), "Low");
+  EXPECT_EQ(loudness_word(-33.1), "Low");
+  EXPECT_EQ(loudness_word(-23), "Normal");
+  EXPECT_EQ(loudness_word(-16), "High");
+  EXPECT_EQ(reverberation_word(1.9), "High");
+  EXPECT_EQ(reverberation_word(2), "Moderate");
+  EXPECT_EQ(reverberation_word(7), "Low");
 }
 
 TEST(Metadata, ReadsWhatAManifestStates) {
@@ -87,10 +94,50 @@ TEST(Metadata, ReadsWhatAManifestStates) {
   EXPECT_EQ(text("volume"), "Low");
   EXPECT_EQ(text("noise_level"), "Moderate(Signal-to-Noise Ratio: 15db)");
   EXPECT_EQ(text("reverberation"), "12dB");
+  EXPECT_EQ(find_attribute(metadata, "reverberation")->word, "Low");
+  EXPECT_EQ(find_attribute(metadata, "pitch")->confidence, 1.0);
   EXPECT_EQ(text("duration"), "4s");
   EXPECT_EQ(find_attribute(metadata, "emotion"), nullptr);
   EXPECT_EQ(find_attribute(metadata, "intent"), nullptr);
   EXPECT_EQ(find_attribute(annotate(row_of(R"({"c50_ms": 60})")), "reverberation")->text, "60ms");
+}
+
+TEST(Metadata, TakesHowSureAManifestIs) {
+  const Metadata metadata = annotate(row_of(
+      R"({"gender": "f", "emotion": "sad", "pitch": 210, "confidence": {"emotion": 0.6, "colour": 1}})"));
+  EXPECT_EQ(find_attribute(metadata, "emotion")->confidence, 0.6);
+  EXPECT_EQ(find_attribute(metadata, "gender")->confidence, 1.0);
+  EXPECT_EQ(annotate(row_of(R"({"gender": "f", "confidence": 0.4})"))[0].confidence, 1.0);
+}
+
+// A sine of 220 Hz is far from every threshold of the pitch, and half a dB from the volume's.
+TEST(Metadata, IsSureOfWhatLiesFarFromAThreshold) {
+  const auto of = [](double dbfs, const char* name) {
+    return find_attribute(measure_metadata(sine(220, 2.0, dbfs), "one"), name)->confidence;
+  };
+  EXPECT_GT(of(-15, "pitch"), 0.9);
+  EXPECT_GT(of(-15, "volume"), 0.99);
+  EXPECT_LT(of(-21.5, "volume"), 0.8);
+  EXPECT_EQ(of(-15, "duration"), 1.0);
+  for (const Attribute& attribute : measure_metadata(sine(220, 2.0, -15), "one")) {
+    EXPECT_TRUE(attribute.name == "duration" || !attribute.origin.empty()) << attribute.name;
+  }
+}
+
+TEST(Metadata, KnowsTheReverberationOfAnImpulseResponse) {
+  runtime::Random random(4);
+  for (const double c50 : {0.0, 5.0, 12.0}) {
+    const std::vector<float> response = make_impulse_response(c50, kSampleRate, random);
+    Waveform recorded{std::vector<float>(700), kSampleRate};  // what is recorded before the sound
+    recorded.samples.insert(recorded.samples.end(), response.begin(), response.end());
+    const Attribute found = measure_reverberation(recorded);
+    EXPECT_NEAR(*found.number, c50, 0.01);
+    EXPECT_EQ(found.word, reverberation_word(*found.number));
+    EXPECT_EQ(found.source, Source::kMeasured);
+    EXPECT_EQ(found.origin, "impulse response");
+  }
+  EXPECT_THROW(static_cast<void>(measure_reverberation(Waveform{std::vector<float>(99), 16000})),
+               DataError);
 }
 
 TEST(Metadata, MeasuresATone) {
@@ -118,10 +165,29 @@ TEST(Metadata, SurvivesJson) {
                        attribute("pitch", "High", Source::kMeasured)};
   metadata[1].number = 201.25;
   metadata[1].unit = "Hz";
+  metadata[1].confidence = 0.75;
+  metadata[1].origin = "YIN";
+  metadata.push_back(attribute("emotion", "Calm", Source::kModel));
   EXPECT_EQ(metadata_from_json(metadata_to_json(metadata)), metadata);
   EXPECT_THROW(static_cast<void>(metadata_from_json(nlohmann::json::parse("{}"))), DataError);
+  for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>("confidence", 1.5),
+                                   {"confidence", "high"},
+                                   {"source", "guessed"},
+                                   {"origin", 3}}) {
+    auto json = metadata_to_json(metadata);
+    json[0][key] = value;
+    EXPECT_THROW(static_cast<void>(metadata_from_json(json)), DataError) << key << value;
+  }
   EXPECT_THROW(static_cast<void>(metadata_from_json(nlohmann::json::parse(R"([{"name": 1}])"))),
                DataError);
+}
+
+// As rows of version 2 were written before confidence and origin were kept.
+TEST(Metadata, ReadsRowsWithoutConfidence) {
+  const auto metadata = metadata_from_json(nlohmann::json::parse(
+      R"([{"name": "pitch", "text": "High", "word": "High", "unit": "Hz", "source": "measured", "number": 201}])"));
+  EXPECT_EQ(metadata[0].confidence, 1.0);
+  EXPECT_EQ(metadata[0].origin, "");
 }
 
 }  // namespace

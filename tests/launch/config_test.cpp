@@ -84,7 +84,7 @@ TEST_F(ConfigTest, ReadsWhatItIsTold) {
   EXPECT_TRUE(config.data.synthetic.enabled);
   EXPECT_EQ(config.data.synthetic.train, 5);
   EXPECT_EQ(config.data.prompts, (std::vector<std::string>{"One?", "Two?"}));
-  EXPECT_DOUBLE_EQ(config.data.thresholds.pitch_low_hz, 99.5);
+  EXPECT_DOUBLE_EQ(config.data.metadata.thresholds.pitch_low_hz, 99.5);
 }
 
 TEST_F(ConfigTest, AMisspeltKeyNamesFileLineAndTheNearestKey) {
@@ -181,7 +181,7 @@ TEST_F(ConfigTest, OverridesReachEveryDepthAndTheLastOneWins) {
                             "adapter.taps=[0, 2]", "prompts=['A?', 'B = C?']", "run.folder=x=y",
                             "optimizer.learning_rate=3", "data.synthetic={enabled: true, train: 9}"});
   EXPECT_DOUBLE_EQ(config.training.optimizer.learning_rate, 3);
-  EXPECT_DOUBLE_EQ(config.data.thresholds.speed_slow, 1.5);
+  EXPECT_DOUBLE_EQ(config.data.metadata.thresholds.speed_slow, 1.5);
   EXPECT_EQ(config.training.adapter.taps, (std::vector<std::int64_t>{0, 2}));
   EXPECT_EQ(config.data.prompts, (std::vector<std::string>{"A?", "B = C?"}));
   EXPECT_EQ(config.training.folder, "x=y");
