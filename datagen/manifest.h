@@ -34,7 +34,7 @@ struct ManifestReport {
 //              id, and a missing transcription is read from the seed description's quotes
 // A bad line (not JSON, not UTF-8, longer than 1 MiB, not an object, a missing or empty path, a relative
 // path that climbs out of the manifest's folder, a wrong type, a negative or absurd duration, a confidence outside 0 to 1)
-// is named in // `problems` and left out; blank lines are skipped. No line takes more memory than those. Audio files are
+// is named in `problems` and left out; blank lines are skipped. No line takes more memory than those. Audio files are
 // not opened. Throws DataError when the manifest itself is missing or not one line is good.
 [[nodiscard]] ManifestReport read_manifest(const std::filesystem::path& path);
 

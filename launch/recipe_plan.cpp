@@ -42,7 +42,7 @@ std::vector<Recording> recordings_of(const JobConfig& config, const std::string&
     }
   } else {
     for (const auto& row : datagen::read_recordings(manifest).rows) {
-      recordings.push_back({row.audio.string(), datagen::annotate(row, config.data.thresholds)});
+      recordings.push_back({row.audio.string(), datagen::annotate(row, config.data.metadata.thresholds)});
     }
   }
   for (auto& recording : recordings) {
