@@ -26,7 +26,7 @@ struct PromptGroup {
   std::vector<std::string> needs = {};     // only recordings of which these attributes are known
   std::optional<std::vector<std::string>> attributes = std::nullopt;  // told here; none: the recipe's
   std::optional<double> drop = std::nullopt;                          // the same
-  std::optional<std::int64_t> mentions = std::nullopt;  // for FilterOptions::mentions, in this group
+  std::optional<std::int64_t> mentions = std::nullopt;  // in the place of FilterOptions::mentions
   friend bool operator==(const PromptGroup&, const PromptGroup&) = default;
 };
 

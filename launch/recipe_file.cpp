@@ -222,7 +222,7 @@ Recipe recipe_of(const JobConfig& config) {
 datagen::FilterOptions filters_of(const JobConfig& config, const Recipe& recipe) {
   datagen::FilterOptions filters = config.data.filters;
   for (const PromptGroup& group : recipe.groups) {
-    if (group.mentions) {
+    if (group.mentions && filters.mentions > 0) {
       filters.group_mentions[group.name] = *group.mentions;
     }
   }

@@ -17,7 +17,7 @@ namespace desta::launch {
 // The configuration's: that of data.recipe, or its prompts for every recording. Throws as load_recipe().
 [[nodiscard]] datagen::Recipe recipe_of(const JobConfig& config);
 
-// Its filters, with what the recipe's groups say of `mentions`.
+// Its filters; where `mentions` is on, with what the recipe's groups say of it.
 [[nodiscard]] datagen::FilterOptions filters_of(const JobConfig& config, const datagen::Recipe& recipe);
 
 }  // namespace desta::launch

@@ -38,7 +38,7 @@ class RecipeFile : public ::testing::Test {
 };
 
 TEST_F(RecipeFile, SaysGroupsWeightsSubsetsAndTheSeedTranscript) {
-  std::ofstream(folder_ / "pool.txt") << "  Three.  \n\nFour?\r\n";
+  std::ofstream(folder_ / "pool.txt") << "  Three.  \n\nFour.\r\n";
   const auto recipe = load(R"(
 seeds: {drop: 0.25, layout: "{text} <{attributes}>", show_source: true}
 draw: 2
@@ -74,8 +74,8 @@ TEST_F(RecipeFile, WhatIsWrongNamesFileLineAndKey) {
   EXPECT_EQ(error(good), "");
   EXPECT_EQ(error(good + "drw: one\n"), at(3) + "unknown key 'drw'; did you mean 'draw'?");
   EXPECT_EQ(error("groups:\n  a: {promts: [One.]}\n").find(file_.string()), 0u);
-  EXPECT_EQ(error("groups:\n  a:\n    prompts: [One.]\n    wait: 2\n"),
-            at(4) + "unknown key 'groups.a.wait'; did you mean 'groups.a.weight'?");
+  EXPECT_EQ(error("groups:\n  a:\n    prompts: [One.]\n    wieght: 2\n"),
+            at(4) + "unknown key 'groups.a.wieght'; did you mean 'groups.a.weight'?");
   EXPECT_EQ(error(good + "  a: {prompts: [Two.]}\n"), at(3) + "'groups.a' stands twice");
   EXPECT_EQ(error("draw: one\ngroups:\n  a:\n    weight: 0\n    prompts: [One.]\n"),
             at(4) + "'groups.a.weight' must be more than 0");
@@ -119,6 +119,8 @@ TEST_F(RecipeFile, AConfigurationWithABadRecipeIsRefused) {
   EXPECT_EQ(recipe.groups.at(0).name, "a");
   EXPECT_EQ(filters_of(loaded, recipe).group_mentions.at("a"), 2);
   EXPECT_EQ(filters_of(loaded, recipe).mentions, 4);
+  const auto off = load_config(config, {"data.recipe=" + file_.string()});
+  EXPECT_EQ(filters_of(off, recipe), datagen::FilterOptions{}) << "a group's number does not turn the filter on";
 }
 
 // Keys of rows as they were before there were recipes: by the same formula, written out here.
@@ -139,7 +141,7 @@ TEST_F(RecipeFile, APlainListOfPromptsPlansTheSameKeysAsEver) {
 
 TEST_F(RecipeFile, ThePlanShowsGroupsWeightsAndRows) {
   const fs::path config = tests::write_tiny_config(folder_);
-  (void)load("draw: 1\ngroups:\n  a: {weight: 3, prompts: [One., Two.]}\n  b: {prompts: [Three.], needs: [accent]}\n");
+  std::ofstream(file_) << "draw: 1\ngroups:\n  a: {weight: 3, prompts: [One., Two.]}\n  b: {prompts: [Three.], needs: [accent]}\n";
   const auto loaded = load_config(config, {"data.recipe=" + file_.string()});
   const std::string plan = recipe_plan(loaded, "train", loaded.data.train_manifest);
   EXPECT_NE(plan.find("24 recordings, 1 groups each: 48 rows"), std::string::npos) << plan;
