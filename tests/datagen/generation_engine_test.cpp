@@ -139,6 +139,30 @@ TEST_P(TextOfModel, IsThatOfAPlainLoopInFloat32) {
   }
 }
 
+// In a crowd, in short pieces, and with so few pages that requests are put back.
+TEST(GenerationEngine, IsAPlainLoopForAThousandSeeds) {
+  const Model model("llama-untied");
+  std::vector<GenerationRequest> requests;
+  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    Tokens tokens = prompt(seed, 3 + seed % 29);
+    if (seed % 4 != 0) {  // four questions about one recording begin alike
+      const Tokens shared = prompt(10000 + seed / 4, 21);
+      tokens.insert(tokens.begin(), shared.begin(), shared.end());
+    }
+    requests.push_back(ask(std::move(tokens), seed));
+  }
+  EngineCounts counts;
+  const auto answers =
+      answers_to(requests, model.llama, greedy(10),
+                 with_pages(model.llama, 30, {.most_running = 12, .prompt_rows = 24}), &counts);
+  EXPECT_GT(counts.put_back, 0);
+  EXPECT_GT(counts.shared_positions, 0);
+  ASSERT_EQ(answers.size(), requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_EQ(answers[i], plain_loop(model.llama, requests[i], greedy(10))) << "seed " << i;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, TextOfModel, testing::Values("llama-tied", "llama-untied", "llama-scaled"),
                          [](const auto& info) { return info.param.substr(6); });
 
