@@ -1,4 +1,4 @@
-// The actor that measures recordings.
+// The actor that measures recordings and asks attribute models about them.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ struct ExtractionRequest {
 };
 
 struct Extraction {
-  std::string metadata;  // measured attributes as JSON (datagen/metadata.h)
+  std::string metadata;  // measured attributes and models' as JSON (datagen/metadata.h)
   std::string problem;   // why the recording could not be measured; empty when it was
   double seconds = 0;
   template <class Archive>
@@ -27,7 +27,7 @@ struct Extraction {
   }
 };
 
-// How to measure (datagen::MetadataOptions) is this process's resource.
+// How to measure (datagen::MetadataOptions) and the models (datagen::AttributeModels) are this process's resources.
 class ExtractorActor {
  public:
   std::vector<Extraction> measure(const std::vector<ExtractionRequest>& requests);

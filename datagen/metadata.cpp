@@ -241,6 +241,7 @@ Metadata annotate(const ManifestRow& row, const Thresholds& thresholds) {
   add_plain(metadata, row, "accent", {"accent", "dialect"});
   add_plain(metadata, row, "emotion", {"emotion", "style"});
   add_plain(metadata, row, "intent", {"intent"});
+  add_plain(metadata, row, "language", {"language"});
   add_graded(metadata, row, thresholds, "pitch", "Hz", pitch_word, {"pitch"});
   add_graded(metadata, row, thresholds, "volume", "dBFS", volume_word, {"volume", "energy"});
   add_graded(metadata, row, thresholds, "loudness", "LUFS", loudness_word, {"loudness"});
@@ -323,6 +324,32 @@ Metadata merge(const Metadata& annotated, const Metadata& measured) {
     }
   }
   return merged;
+}
+
+Metadata with_thresholds(Metadata metadata, const Thresholds& thresholds) {
+  struct Graded {
+    std::string_view name;
+    WordOf word_of;
+  };
+  constexpr Graded kGraded[] = {
+      {"pitch", pitch_word},           {"volume", volume_word},     {"loudness", loudness_word},
+      {"speaking_speed", speed_word},  {"noise_level", noise_word}, {"reverberation", reverberation_word},
+  };
+  for (Attribute& attribute : metadata) {
+    const auto* const graded = std::find_if(std::begin(kGraded), std::end(kGraded), [&](const Graded& g) {
+      return g.name == attribute.name;
+    });
+    if (attribute.source != Source::kMeasured || !attribute.number || graded == std::end(kGraded)) {
+      continue;
+    }
+    attribute.word = graded->word_of(*attribute.number, thresholds);
+    if (attribute.name == "noise_level") {
+      attribute.text = noise_text(attribute.word, *attribute.number);
+    } else if (attribute.name != "reverberation") {
+      attribute.text = attribute.word;
+    }
+  }
+  return metadata;
 }
 
 json metadata_to_json(const Metadata& metadata) {

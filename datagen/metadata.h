@@ -19,7 +19,7 @@ enum class Source { kAnnotated, kMeasured, kModel };
 
 [[nodiscard]] std::string_view name_of(Source source);  // "annotated", "measured", "model"
 
-// Names in use: gender, age, accent, emotion, intent (annotated or a model's); pitch [Hz], volume
+// Names in use: gender, age, accent, emotion, intent, language (annotated or a model's); pitch [Hz], volume
 // [dBFS], loudness [LUFS], speaking_speed [syllables/s], noise_level [dB of SNR], reverberation [dB of
 // C50, or the annotation's own unit], duration [s] (annotated or measured); speech_activity [% of
 // the time] (measured).
@@ -68,12 +68,15 @@ struct Thresholds {
   // sound energy ratio", JASA 96(4), 1994, calls speech above 7 dB excellent, 2 to 7 good, below 2 fair.
   double c50_high_reverberation_db = 2;
   double c50_low_reverberation_db = 7;
+
+  friend bool operator==(const Thresholds&, const Thresholds&) = default;
 };
 
 // How recordings are measured.
 struct MetadataOptions {
   Thresholds thresholds;
   bool blind_reverberation = true;         // estimate C50 from the speech where no one states it
+  std::vector<std::string> models;         // cards of attribute models to ask (attribute_card.h)
 };
 
 [[nodiscard]] std::string pitch_word(double hz, const Thresholds& thresholds = {});
@@ -85,7 +88,7 @@ struct MetadataOptions {
 [[nodiscard]] std::string reverberation_word(double c50_db, const Thresholds& thresholds = {});
 
 // What the manifest states. Keys that are read, with their aliases: gender (sex), age, accent
-// (dialect), emotion (style), intent, pitch, volume (energy), loudness, speaking_speed (speed),
+// (dialect), emotion (style), intent, language, pitch, volume (energy), loudness, speaking_speed (speed),
 // noise_level, snr_db (snr), reverberation, c50_db (c50), duration. Numbers keep their unit; words are
 // kept as they are written; null and empty values count as absent. "confidence", an object of numbers
 // from 0 to 1 by attribute, says how sure the annotations are; what it does not name is certain.
@@ -104,6 +107,10 @@ struct MetadataOptions {
 // All attributes of both; of two of the same name the first's: an annotation goes before a measurement,
 // a measurement before a model.
 [[nodiscard]] Metadata merge(const Metadata& annotated, const Metadata& measured);
+
+// The same with the words that these thresholds give what was measured. Words that were annotated, and
+// those of models, stay.
+[[nodiscard]] Metadata with_thresholds(Metadata metadata, const Thresholds& thresholds);
 
 // An array of objects with the fields of Attribute; from_json throws DataError naming the field. Rows
 // from before confidence and origin were kept have confidence 1 and no origin.

@@ -26,11 +26,12 @@ class Matcher {
     if (row.audio_filepath != audio_ || row.metadata_json != metadata_json_) {
       audio_ = row.audio_filepath;
       metadata_json_ = row.metadata_json;
-      metadata_ = metadata_from_json(nlohmann::json::parse(row.metadata_json));
+      metadata_ = with_thresholds(metadata_from_json(nlohmann::json::parse(row.metadata_json)),
+                                  selection_.thresholds);
       asked_ = asked_of(selection_.recipe, row.audio_filepath, metadata_, row.seed);
     }
     const auto is_this = [&](const Asked& asked) {
-      return asked.prompt == row.prompt &&
+      return asked.prompt == row.prompt && models_are_known(asked.seeds) &&
              row.id == row_key(row.audio_filepath,
                                seed_transcript(row.transcription, row.duration, metadata_, asked.seeds),
                                row.prompt, row.generator, row.seed, selection_.decoding);
@@ -48,6 +49,15 @@ class Matcher {
   }
 
  private:
+  // Whether what the seed tells of models is of models that the selection has.
+  [[nodiscard]] bool models_are_known(const SeedOptions& seeds) const {
+    return std::ranges::all_of(seeds.attributes, [&](const std::string& name) {
+      const Attribute* attribute = find_attribute(metadata_, name);
+      return attribute == nullptr || attribute->source != Source::kModel ||
+             std::ranges::find(selection_.models, attribute->origin) != selection_.models.end();
+    });
+  }
+
   const RowSelection& selection_;
   std::unordered_set<std::string> prompts_;
   std::string audio_;

@@ -12,13 +12,17 @@
 
 namespace desta::datagen {
 
-// What a row's key depends on besides its recording: see row_key(). And which of the rows are kept.
+// What a row's key depends on besides its recording (see row_key()), what its words do, and which of the rows are
+// kept. A row does not match when these thresholds give another word to what was measured, or when its seed
+// transcript has an attribute from a model that is not among these.
 struct RowSelection {
   Recipe recipe;
   std::string generator;
   std::uint64_t seed = 0;
   std::string decoding;
   FilterOptions filters = {};  // but for `duplicates`, which looks at more than one row
+  Thresholds thresholds = {};             // by which what was measured has its words
+  std::vector<std::string> models = {};   // origins of the attribute models (attribute_model.h)
   friend bool operator==(const RowSelection&, const RowSelection&) = default;
 };
 

@@ -26,6 +26,7 @@ constexpr auto kLabels = std::to_array<Label>({
     {"noise_level", "Noise Level: "},
     {"reverberation", "Reverberation(C50): "},
     {"intent", "Intent: "},
+    {"language", "Language: "},
     {"speech_activity", "Speech activity: "},
     {"duration", "Duration: "},
 });

@@ -52,6 +52,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("attributes", c.data.attributes);
     v.value("show_source", c.data.show_source);
     v.value("blind_reverberation", c.data.metadata.blind_reverberation);
+    v.value("models", c.data.metadata.models);
     v.section("thresholds", [&] {
       datagen::Thresholds& h = c.data.metadata.thresholds;
       v.value("pitch_low_hz", h.pitch_low_hz);

@@ -7,6 +7,7 @@
 #include "actors/generator_actor.h"
 #include "actors/generator_pool.h"
 #include "actors/work_pool.h"
+#include "datagen/attribute_model.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/actor_job.h"
 #include "launch/generated_set.h"
@@ -123,8 +124,13 @@ void make_data(Job& job) {
     return;
   }
   launch::register_generation_actors();
+  auto models = datagen::load_attribute_models(config.data.metadata.models);
   launch::run_actors(
-      job, [&](runtime::ActorSystem& system) { launch::provide_for_generation(config, system); },
+      job,
+      [&](runtime::ActorSystem& system) {
+        launch::provide_for_generation(config, system);
+        system.provide<datagen::AttributeModels>(models);
+      },
       [&](runtime::ActorSystem& system) {
         launch::speak(config);
         actors::GeneratorPool generators(system, 0);

@@ -9,6 +9,7 @@
 #include "actors/evaluator_actor.h"
 #include "actors/extractor_actor.h"
 #include "actors/work_pool.h"
+#include "datagen/attribute_model.h"
 #include "datagen/dataset.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/measured_manifest.h"
@@ -216,9 +217,11 @@ void run(Job& job, const std::string& given_adapter) {
   options.seeds = launch::seed_options(config);
   options.tasks = config.evaluation.tasks;
   options.decoding.max_new_tokens = config.evaluation.max_new_tokens;
+  auto models = datagen::load_attribute_models(config.data.metadata.models);
   launch::run_actors(
       job,
       [&](runtime::ActorSystem& system) {
+        system.provide<datagen::AttributeModels>(models);
         system.provide<actors::EvaluatorOptions>(options);
         system.provide<datagen::DecodingOptions>(config.data.decoding);
         system.provide<datagen::MetadataOptions>(config.data.metadata);

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "actors/coordinator.h"
+#include "datagen/attribute_model.h"
 #include "launch/generated_set.h"
 #include "launch/layer_costs_choice.h"
 #include "launch/measured_manifest.h"
@@ -118,6 +119,8 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
     desta::actors::register_stage_actor();
     desta::actors::register_trainer_actor();
   }
+  auto attribute_models = desta::datagen::load_attribute_models(
+      streams ? job.config.data.metadata.models : std::vector<std::string>());
   const Worlds worlds = make_worlds(job);
   desta::trainer::Links links = desta::trainer::make_links(*worlds.host, trials, worlds.gpu.get());
   desta::launch::run_actors(
@@ -127,6 +130,7 @@ void train(Job& job, const desta::launch::PlanFiles& files) {
         system.provide<desta::trainer::Links>(links);
         if (streams) {
           desta::launch::provide_for_generation(job.config, system);
+          system.provide<desta::datagen::AttributeModels>(attribute_models);
         }
       },
       [&](desta::runtime::ActorSystem& system) {

@@ -2,6 +2,7 @@
 
 #include "actors/extractor_actor.h"
 #include "actors/work_pool.h"
+#include "datagen/attribute_model.h"
 #include "datagen/corpora.h"
 #include "launch/recipe_file.h"
 #include "models/safetensors.h"
@@ -74,11 +75,17 @@ std::string generator_name(const JobConfig& config) {
 datagen::RowSelection row_selection(const JobConfig& config) {
   auto recipe = recipe_of(config);
   auto filters = filters_of(config, recipe);
+  std::vector<std::string> origins;
+  for (const std::string& card : config.data.metadata.models) {
+    origins.push_back(datagen::attribute_model_origin(card));
+  }
   return {.recipe = std::move(recipe),
           .generator = generator_name(config),
           .seed = config.data_seed(),
           .decoding = config.data.decoding.describe(),
-          .filters = std::move(filters)};
+          .filters = std::move(filters),
+          .thresholds = config.data.metadata.thresholds,
+          .models = std::move(origins)};
 }
 
 datagen::SeedOptions seed_options(const JobConfig& config) {

@@ -12,9 +12,9 @@
 
 namespace desta::launch {
 
-// Manifest rows with their audio measured by the extractor actors: annotated and measured attributes,
-// an annotation before a measurement. Recordings that cannot be read are named in the log and left
-// out.
+// Manifest rows with their audio measured by the extractor actors: annotated attributes, measured ones and
+// those of models; of two of the same name the first of these three. Recordings that cannot be read are named in
+// the log and left out.
 struct MeasuredRow {
   std::string audio;
   std::string transcription;
@@ -32,7 +32,8 @@ struct MeasuredRow {
 // Seed options of the configuration.
 [[nodiscard]] datagen::SeedOptions seed_options(const JobConfig& config);
 
-// The rows that desta-datagen makes with this configuration. Throws ModelError.
+// The rows that desta-datagen makes with this configuration. Throws ModelError, and ConfigError for a
+// model's card.
 [[nodiscard]] datagen::RowSelection row_selection(const JobConfig& config);
 
 }  // namespace desta::launch

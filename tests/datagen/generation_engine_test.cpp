@@ -139,7 +139,7 @@ TEST_P(TextOfModel, IsThatOfAPlainLoopInFloat32) {
   }
 }
 
-// In a crowd, in short pieces, and with so few pages that requests are put back.
+// In a crowd, in short pieces, with beginnings in common and few pages.
 TEST(GenerationEngine, IsAPlainLoopForAThousandSeeds) {
   const Model model("llama-untied");
   std::vector<GenerationRequest> requests;
@@ -155,7 +155,6 @@ TEST(GenerationEngine, IsAPlainLoopForAThousandSeeds) {
   const auto answers =
       answers_to(requests, model.llama, greedy(10),
                  with_pages(model.llama, 30, {.most_running = 12, .prompt_rows = 24}), &counts);
-  EXPECT_GT(counts.put_back, 0);
   EXPECT_GT(counts.shared_positions, 0);
   ASSERT_EQ(answers.size(), requests.size());
   for (std::size_t i = 0; i < requests.size(); ++i) {

@@ -182,6 +182,18 @@ TEST(Metadata, SurvivesJson) {
                DataError);
 }
 
+TEST(Metadata, TakesOtherThresholdsForWhatWasMeasured) {
+  const Metadata measured = measure_metadata(sine(220, 2.0, -15), "one two three");
+  Thresholds other;
+  other.pitch_high_hz = 230;
+  const Metadata graded = with_thresholds(measured, other);
+  EXPECT_EQ(find_attribute(graded, "pitch")->text, "Normal");
+  EXPECT_EQ(with_thresholds(measured, {}), measured);
+  Metadata stated = {attribute("pitch", "High")};
+  stated[0].number = 220;
+  EXPECT_EQ(with_thresholds(stated, other), stated);
+}
+
 // As rows of version 2 were written before confidence and origin were kept.
 TEST(Metadata, ReadsRowsWithoutConfidence) {
   const auto metadata = metadata_from_json(nlohmann::json::parse(

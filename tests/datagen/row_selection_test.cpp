@@ -160,5 +160,36 @@ TEST(RowSelection, WhatTheFiltersTakeOutIsNotLearnedFrom) {
   }
 }
 
+// A row whose words were made by other thresholds, or by another model, is not what was asked for.
+TEST(RowSelection, AnotherThresholdOrAttributeModelMatchesNothing) {
+  RowSelection asked = selection({"pitch", "emotion"}, {"What?"});
+  asked.models = {"moods@1"};
+  Metadata metadata = {known("pitch", "High"), known("emotion", "Calm")};
+  metadata[0].source = Source::kMeasured;
+  metadata[0].number = 200;
+  metadata[1].source = Source::kModel;
+  metadata[1].origin = "moods@1";
+  Row row = row_for(0, asked, "What?");
+  row.metadata_json = metadata_to_json(metadata).dump();
+  row.seed_transcript = seed_transcript(row.transcription, row.duration, metadata, asked.seeds);
+  row.id = row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator, row.seed,
+                   asked.decoding);
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  writer.append(row);
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  EXPECT_EQ(matching_rows(dataset, asked).size(), 1u);
+  RowSelection changed = asked;
+  changed.thresholds.pitch_high_hz = 210;
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  changed = asked;
+  changed.thresholds.pitch_high_hz = 190;
+  EXPECT_EQ(matching_rows(dataset, changed).size(), 1u) << "the same word";
+  changed = asked;
+  changed.models = {"moods@2"};
+  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+}
+
 }  // namespace
 }  // namespace desta::datagen

@@ -6,7 +6,10 @@
 #include <cmath>
 #include <set>
 
+#include "datagen/acoustics.h"
+#include "datagen/audio_file.h"
 #include "datagen/dataset.h"
+#include "datagen/metadata.h"
 
 namespace desta::tests {
 namespace {
@@ -134,6 +137,62 @@ TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
   EXPECT_FALSE(fs::exists(untouched));
   expect_end(run_command(datagen(data, "--generator llama")), 2, "--import");
   expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
+}
+
+// The annotated gender stays; the age, which nobody stated, is the model's, and the room the impulse response's.
+TEST_F(DataJob, ModelsAndImpulseResponsesTellWhatNobodyAnnotated) {
+  const std::string model = fs::absolute(DESTA_SOURCE_DIR "/models/stand-ins/attributes/model.pt");
+  const fs::path card = folder_ / "card.yaml";
+  const auto write_card = [&](const std::string& young) {
+    std::ofstream(card) << "name: ages\nsource: a test\nmodel: " << model
+                        << "\ninput: {kind: log-mel, bins: 80, seconds: 4}\noutputs:\n"
+                        << "  gender: [Female, Male]\n  age: [" << young << ", Adult, Elderly]\n";
+  };
+  write_card("Young");
+  runtime::Random random(3);
+  datagen::write_wav(folder_ / "room.wav", {datagen::make_impulse_response(4.0, 16000, random), 16000});
+  std::string lines;
+  std::istringstream manifest(read_text(folder_ / "manifest.jsonl"));
+  for (std::string line; std::getline(manifest, line);) {
+    auto row = nlohmann::json::parse(line);
+    row["impulse_response"] = "room.wav";
+    lines += row.dump() + "\n";
+  }
+  std::ofstream(folder_ / "rooms.jsonl") << lines;
+  const auto made = [&](const std::string& name) {
+    const auto finished = run_command(datagen(
+        folder_ / name, fmt::format("--set metadata.models=[{}] --set data.train_manifest={} --set "
+                                    "'metadata.attributes=[gender, age, reverberation]'",
+                                    card.string(), (folder_ / "rooms.jsonl").string()), 2));
+    EXPECT_EQ(finished.code, 0) << finished.output;
+    return rows_of(folder_ / name);
+  };
+  const auto rows = made("modelled");
+  EXPECT_EQ(rows.size(), 24u);
+  for (const auto& [id, row] : rows) {
+    const auto metadata = datagen::metadata_from_json(nlohmann::json::parse(row.metadata_json));
+    EXPECT_EQ(find_attribute(metadata, "gender")->source, datagen::Source::kAnnotated);
+    const auto* age = find_attribute(metadata, "age");
+    ASSERT_NE(age, nullptr);
+    EXPECT_EQ(age->source, datagen::Source::kModel);
+    EXPECT_TRUE(age->origin.starts_with("ages@")) << age->origin;
+    EXPECT_GT(age->confidence, 0.3);
+    EXPECT_NE(row.seed_transcript.find(fmt::format("Age: {}, Reverberation(C50): 4dB", age->word)),
+              std::string::npos)
+        << row.seed_transcript;
+    EXPECT_EQ(find_attribute(metadata, "reverberation")->origin, "impulse response");
+  }
+  // Another card is another model, whatever it says.
+  write_card("Youthful");
+  const auto origin_of = [](const std::map<std::string, datagen::Row>& all) {
+    const auto metadata =
+        datagen::metadata_from_json(nlohmann::json::parse(all.begin()->second.metadata_json));
+    return find_attribute(metadata, "age")->origin;
+  };
+  EXPECT_NE(origin_of(made("modelled-again")), origin_of(rows));
+  fs::remove(card);
+  expect_end(run_command(datagen(folder_ / "no-card", "--set metadata.models=[" + card.string() + "]")), 2,
+             card.string());
 }
 
 TEST_F(DataJob, WithoutSpeechThereIsNothingToMakeDataFrom) {
