@@ -26,6 +26,17 @@ int setting(const char* name, int otherwise) {
   return text == nullptr ? otherwise : std::atoi(text);
 }
 
+// Until `due` holds; false when the job ended, or nothing happened for very long, before.
+bool wait_for(Background& job, const std::function<bool()>& due) {
+  const auto limit = Clock::now() + std::chrono::seconds(kPatience);
+  while (!job.ended() && Clock::now() < limit) {
+    if (job.wait_until(due)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -43,7 +54,8 @@ class GenerationKills : public JobTest {
     }
     return fmt::format(
         "{} {} --set data.folder={} --set run.folder={} --set data.recipe={} --set data.rows_per_shard={} "
-        "--set generation.batch_size=4 --set filters.min_words=2 --set filters.duplicates=true",
+        "--set generation.batch_size=4 --set generation.max_new_tokens=40 --set filters.min_words=3 "
+        "--set filters.duplicates=true",
         bin("desta-datagen"), config_.string(), data.string(), (data / "run").string(), recipe.string(),
         kRowsPerShard);
   }
@@ -94,20 +106,26 @@ TEST_F(GenerationKills, WhoeverIsKilledTheRowsAreThoseOfAnUndisturbedRun) {
       job.emplace(job_line);
       ++starts;
     }
-    // What is left is shared out over the kills that are left; a fifth of them hit a job that starts.
+    // What is left is shared out over the kills that are left. A fifth of them, and all once little is left,
+    // hit a job that starts.
     const int before = shard_count();
-    const double share = static_cast<double>(all_shards - before) / (kills - i);
-    const int wanted = i % 5 == 0 ? 0 : static_cast<int>(random.uniform(0, 1.5 * share));
-    const auto moment = std::chrono::microseconds(random.below(i % 5 == 0 ? 1500000 : 30000));
-    ASSERT_TRUE(job->wait_until([&] { return shard_count() - before >= wanted; }))
+    const int left = all_shards - before;
+    const double share = static_cast<double>(left) / (kills - i);
+    const bool little = left <= all_shards / 20;
+    const bool early = little || i % 5 == 0;
+    const int wanted = early ? 0 : static_cast<int>(random.uniform(0, 1.5 * share));
+    const auto moment = std::chrono::microseconds(random.below(little ? 300000 : early ? 1500000 : 30000));
+    ASSERT_TRUE(wait_for(*job, [&] { return shard_count() - before >= wanted; }))
         << "it ended after " << i << " kills with " << shard_count() << " shards: " << job->output();
     std::this_thread::sleep_for(moment);
     const auto ranks = job->ranks();
     switch (random.below(6)) {
       case 0:  // a worker that has joined, or is about to
-        if (job->wait_until([&] { return fs::exists(socket) && fs::exists(token); })) {
+        if (!little && wait_for(*job, [&] { return fs::exists(socket) && fs::exists(token); })) {
           Background worker(worker_line);
-          std::this_thread::sleep_for(std::chrono::milliseconds(random.below(2500)));
+          const auto limit = Clock::now() + std::chrono::milliseconds(random.below(2500));
+          const int behind = shard_count() + static_cast<int>(4 * share);
+          (void)wait_for(*job, [&] { return Clock::now() > limit || shard_count() > behind; });
           worker.kill_all();
           ++killed["a joined worker"];
           break;
@@ -117,7 +135,7 @@ TEST_F(GenerationKills, WhoeverIsKilledTheRowsAreThoseOfAnUndisturbedRun) {
       case 2:  // the one with the dataset actor, or the one with a generator alone
         if (!ranks.empty()) {
           ::kill(ranks[random.below(ranks.size())], SIGKILL);
-          (void)job->wait_until([] { return false; });
+          (void)wait_for(*job, [] { return false; });
           ASSERT_TRUE(job->ended()) << "hangs when a rank is gone";
           ++killed["one rank"];
           break;
@@ -140,7 +158,7 @@ TEST_F(GenerationKills, WhoeverIsKilledTheRowsAreThoseOfAnUndisturbedRun) {
         if (ranks.empty()) {
           job->kill_all();
         }
-        (void)job->wait_until([] { return false; });
+        (void)wait_for(*job, [] { return false; });
         ASSERT_TRUE(job->ended()) << "does not stop when asked to";
         ++killed["asked to stop"];
     }
