@@ -171,7 +171,8 @@ TEST(RowSelection, AnotherThresholdOrAttributeModelMatchesNothing) {
   metadata[1].origin = "moods@1";
   Row row = row_for(0, asked, "What?");
   row.metadata_json = metadata_to_json(metadata).dump();
-  row.seed_transcript = seed_transcript(row.transcription, row.duration, metadata, asked.seeds);
+  const auto question = asked_of(asked.recipe, row.audio_filepath, metadata, row.seed).front();
+  row.seed_transcript = seed_transcript(row.transcription, row.duration, metadata, question.seeds);
   row.id = row_key(row.audio_filepath, row.seed_transcript, row.prompt, row.generator, row.seed,
                    asked.decoding);
   const TestFolder folder;
