@@ -124,10 +124,12 @@ bool train_on_stream(Job& job, runtime::ActorSystem& system, const trainer::Tria
     }
     validation_set->log_losses();
   }
-  const auto workers = others.serve(supply);
+  auto workers = others.serve(supply);
   coordinator.supply_from(supply, workers.get());
   try {
     const bool whole = coordinator.run();
+    workers.reset();
+    supply.flush();  // what came after the last step
     training_set.log_losses();
     return whole;
   } catch (const runtime::Error&) {
