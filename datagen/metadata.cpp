@@ -135,7 +135,7 @@ void add_noise_level(Metadata& metadata, const ManifestRow& row, const Threshold
 // Printed as the number; the word is its grade.
 Attribute reverberation_attribute(double c50_db, const Thresholds& thresholds, Source source) {
   return {.name = "reverberation",
-          .text = fmt::format("{:.0f}dB", c50_db),
+          .text = fmt::format("{}dB", std::lround(c50_db)),
           .word = reverberation_word(c50_db, thresholds),
           .number = c50_db,
           .unit = "dB",
@@ -290,7 +290,7 @@ Metadata measure_metadata(const Waveform& waveform, std::string_view transcripti
   if (measured.reverberation) {
     const auto& [c50, deviation] = *measured.reverberation;
     add("reverberation", c50, "dB", reverberation_word, {.deviation = deviation}, "decay rates");
-    metadata.back().text = fmt::format("{:.0f}dB", c50);
+    metadata.back().text = fmt::format("{}dB", std::lround(c50));
   }
   if (measured.speech_seconds) {
     const double percent = 100.0 * *measured.speech_seconds / measured.seconds;

@@ -117,8 +117,8 @@ TEST_F(DataProgram, BadInputIsOneLineThatNamesTheFile) {
     expect(command, 2, "set/shard-000001.h5: a damaged dataset shard");
   }
   fs::remove(folder_ / "set/shard-000001.h5");
-  datagen::set_version(folder_ / "set/shard-000000.h5", 3);
-  expect("stats set", 2, "shard-000000.h5: a dataset shard of version 3; this program reads 1 to 2");
+  datagen::set_version(folder_ / "set/shard-000000.h5", 4);
+  expect("stats set", 2, "shard-000000.h5: a dataset shard of version 4; this program reads 1 to 3");
 }
 
 // Whatever the moment, the output is whole or not there, and the same command makes it whole.
