@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "datagen/row_texts.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
 
@@ -19,23 +20,7 @@ using runtime::InternalError;
 constexpr std::string_view kFormat = "desta-dataset";
 constexpr std::uint32_t kVersion = 3;
 
-struct TextColumn {
-  const char* name;
-  std::string Row::*member;
-};
-constexpr auto kTextColumns = std::to_array<TextColumn>({
-    {"id", &Row::id},
-    {"audio_filepath", &Row::audio_filepath},
-    {"transcription", &Row::transcription},
-    {"seed_transcript", &Row::seed_transcript},
-    {"prompt", &Row::prompt},
-    {"response", &Row::response},
-    {"metadata_json", &Row::metadata_json},
-    {"generator", &Row::generator},
-    {"decoding", &Row::decoding},
-    {"group", &Row::group},
-});
-constexpr std::array<std::size_t, kVersion> kTextColumnsOfVersion = {8, 9, kTextColumns.size()};
+constexpr std::array<std::size_t, kVersion> kTextColumnsOfVersion = {8, 9, kRowTexts.size()};
 constexpr const char* kKey = "key";
 constexpr const char* kSeed = "seed";
 constexpr const char* kDuration = "duration";
@@ -180,7 +165,7 @@ void write_texts(hid_t file, const std::vector<Row>& rows, std::uint32_t version
   const Hdf5Handle text = text_type();
   std::vector<Hdf5Handle> columns;
   for (std::size_t i = 0; i < kTextColumnsOfVersion[version - 1]; ++i) {
-    columns.push_back(make_column(file, kTextColumns[i].name, text.get(), rows.size()));
+    columns.push_back(make_column(file, kRowTexts[i].name, text.get(), rows.size()));
   }
   for (std::size_t first = 0; first < rows.size(); first += kTogether) {
     const std::size_t count = std::min(kTogether, rows.size() - first);
@@ -188,7 +173,7 @@ void write_texts(hid_t file, const std::vector<Row>& rows, std::uint32_t version
     for (std::size_t column = 0; column < columns.size(); ++column) {
       std::array<const char*, kTogether> values{};
       for (std::size_t i = 0; i < count; ++i) {
-        values[i] = (rows[first + i].*kTextColumns[column].member).c_str();
+        values[i] = (rows[first + i].*kRowTexts[column].member).c_str();
       }
       block.write(columns[column].get(), text.get(), values.data());
     }
@@ -252,7 +237,7 @@ std::unique_lock<std::recursive_mutex> lock_hdf5() {
 
 std::uint64_t checksum_of(const Row& row) {
   std::uint64_t sum = runtime::hash64(fmt::format("{}/{}", row.seed, row.duration));
-  for (const TextColumn& column : kTextColumns) {
+  for (const RowText& column : kRowTexts) {
     // Rows of earlier versions have no decoding or group, and their checksums none of it.
     const bool is_late = column.member == &Row::decoding || column.member == &Row::group;
     if (!is_late || !(row.*column.member).empty()) {
@@ -362,7 +347,7 @@ ShardReader::ShardReader(fs::path path) : path_(std::move(path)) {
     return column;
   };
   for (std::size_t i = 0; i < kTextColumnsOfVersion[version_ - 1]; ++i) {
-    texts_.push_back(open_column(kTextColumns[i].name));
+    texts_.push_back(open_column(kRowTexts[i].name));
   }
   seeds_ = open_column(kSeed);
   durations_ = open_column(kDuration);
@@ -410,7 +395,7 @@ std::vector<Row> ShardReader::rows(std::size_t first, std::size_t count) const {
   bool ok = block.read(seeds_.get(), H5T_NATIVE_UINT64, seeds.data()) &&
             block.read(durations_.get(), H5T_NATIVE_DOUBLE, durations.data());
   for (std::size_t column = 0; column < texts_.size(); ++column) {
-    const auto member = kTextColumns[column].member;
+    const auto member = kRowTexts[column].member;
     ok = block.read_texts(texts_[column].get(), text.get(),
                           [&](std::size_t i, const char* value) { rows[i].*member = value; }) &&
          ok;

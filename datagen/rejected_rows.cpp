@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "datagen/row_texts.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/error.h"
 
@@ -20,29 +21,12 @@ using nlohmann::json;
 using runtime::DataError;
 using runtime::InternalError;
 
-struct Text {
-  const char* name;
-  std::string Row::*member;
-};
-constexpr Text kTexts[] = {
-    {"id", &Row::id},
-    {"audio_filepath", &Row::audio_filepath},
-    {"transcription", &Row::transcription},
-    {"seed_transcript", &Row::seed_transcript},
-    {"prompt", &Row::prompt},
-    {"response", &Row::response},
-    {"metadata_json", &Row::metadata_json},
-    {"generator", &Row::generator},
-    {"decoding", &Row::decoding},
-    {"group", &Row::group},
-};
-
 // Empty when JSON cannot hold its texts.
 std::string line_of(const RejectedRow& rejected) {
   nlohmann::ordered_json line;
   line["filter"] = rejected.rejection.filter;
   line["reason"] = rejected.rejection.reason;
-  for (const Text& text : kTexts) {
+  for (const RowText& text : kRowTexts) {
     line[text.name] = rejected.row.*text.member;
   }
   line["seed"] = rejected.row.seed;
@@ -67,7 +51,7 @@ RejectedRow parse(const std::string& text) {
   RejectedRow rejected;
   rejected.rejection.filter = line.at("filter").get<std::string>();
   rejected.rejection.reason = line.at("reason").get<std::string>();
-  for (const Text& field : kTexts) {
+  for (const RowText& field : kRowTexts) {
     rejected.row.*field.member = line.at(field.name).get<std::string>();
   }
   rejected.row.seed = line.at("seed").get<std::uint64_t>();
