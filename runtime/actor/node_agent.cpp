@@ -8,6 +8,8 @@ namespace desta::runtime::detail {
 
 void NodeAgent::create(const SpawnRequest& request) { (void)core_.create(request); }
 
+void NodeAgent::deliver_early(ActorId actor) { core_.deliver_early(actor); }
+
 void NodeAgent::end(ActorId actor, const RemoteError& cause) {
   if (const auto cell = core_.find(actor); cell != nullptr) {
     cell->end(cause);
@@ -59,6 +61,7 @@ void register_node_agent() {
   actor_type<NodeAgent>("desta.node")
       .default_group({.threads = 1, .calls = std::numeric_limits<int>::max()})
       .method<&NodeAgent::create>("create")
+      .method<&NodeAgent::deliver_early>("deliver_early")
       .method<&NodeAgent::end>("end")
       .method<&NodeAgent::child_ended>("child_ended")
       .method<&NodeAgent::node_lost>("node_lost")

@@ -36,6 +36,7 @@ class NodeAgent {
   explicit NodeAgent(NodeCore& core) : core_(core) {}
 
   void create(const SpawnRequest& request);
+  void deliver_early(ActorId actor);
   void end(ActorId actor, const RemoteError& cause);
   void child_ended(ActorId owner, ActorId child, const RemoteError& cause, bool escalate);
   void node_lost(int node, const std::string& why);

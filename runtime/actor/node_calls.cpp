@@ -5,6 +5,7 @@
 
 #include "runtime/actor/actor_system.h"
 #include "runtime/actor/control_call.h"
+#include "runtime/actor/node_agent.h"
 #include "runtime/actor/node_core.h"
 #include "runtime/core/log.h"
 
@@ -40,6 +41,17 @@ std::vector<ObjectId> objects_of(const Header& header, const Message& message) {
     std::memcpy(ids.data(), message.body.data() + message.body.size() - bytes, bytes);
   }
   return ids;
+}
+
+void log_thrown_away(int node, int from, const std::exception& error) {
+  log().error("node {}: a message from node {} was thrown away: {}", node, from, error.what());
+}
+
+void refuse_unknown(const IncomingCall& call) {
+  call.refuse(ReplyStatus::kActorDied,
+              {ErrorKind::kInternal, "",
+               fmt::format("there is no such actor on node {}: it has ended", call.core->node()), "",
+               ""});
 }
 
 }  // namespace
@@ -253,47 +265,114 @@ void NodeCore::dispatch(Message message) {
         receive_reply(header, message, rest_at);
         return;
       case MessageType::kCancel:
-        if (const auto cell = find(header.actor); cell != nullptr) {
-          cell->cancel(message.from, header.request);
+        if (!forget_early(message.from, header)) {
+          if (const auto cell = find(header.actor); cell != nullptr) {
+            cell->cancel(message.from, header.request);
+          }
         }
         return;
     }
     throw TransportError("a message of unknown type {}; do all nodes run one build?",
                          static_cast<int>(header.type));
   } catch (const std::exception& error) {
-    log().error("node {}: a message from node {} was thrown away: {}", node_, message.from,
-                error.what());
+    log_thrown_away(node_, message.from, error);
   }
 }
 
 void NodeCore::receive_call(IncomingCall incoming) {
-  const Header& header = incoming.header;
-  const auto cell = find(header.actor);
-  if (cell == nullptr) {
-    incoming.refuse(
-        ReplyStatus::kActorDied,
-        {ErrorKind::kInternal, "",
-         fmt::format("there is no such actor on node {}: it has ended", node_), "", ""});
-    return;
+  const ActorId actor = incoming.header.actor;
+  std::shared_ptr<ActorCell> cell;
+  {
+    const std::lock_guard lock(cells_mutex_);
+    const auto waiting = early_.empty() ? early_.end() : early_.find(actor);
+    if (waiting != early_.end()) {
+      waiting->second.push_back(std::move(incoming));
+      return;
+    }
+    const auto found = cells_.find(actor);
+    if (found != cells_.end()) {
+      cell = found->second;
+    } else if (!is_system(actor)) {
+      early_[actor].push_back(std::move(incoming));
+    }
   }
+  if (cell != nullptr) {
+    deliver(*cell, std::move(incoming));
+  } else if (is_system(actor)) {
+    refuse_unknown(incoming);
+  } else {
+    (void)agent_ref(*this, node_).call<&NodeAgent::deliver_early>(actor);
+  }
+}
+
+void NodeCore::deliver_early(ActorId actor) {
+  for (;;) {
+    std::deque<IncomingCall> calls;
+    std::shared_ptr<ActorCell> cell;
+    {
+      const std::lock_guard lock(cells_mutex_);
+      const auto waiting = early_.find(actor);
+      if (waiting->second.empty()) {
+        early_.erase(waiting);
+        return;
+      }
+      calls.swap(waiting->second);  // the entry stays: what comes meanwhile is delivered behind these
+      const auto found = cells_.find(actor);
+      cell = found == cells_.end() ? nullptr : found->second;
+    }
+    for (auto& call : calls) {
+      const int from = call.message.from;
+      try {
+        if (cell != nullptr) {
+          deliver(*cell, std::move(call));
+        } else {
+          refuse_unknown(call);
+        }
+      } catch (const std::exception& error) {
+        log_thrown_away(node_, from, error);
+      }
+    }
+  }
+}
+
+bool NodeCore::forget_early(int caller, const Header& header) {
+  std::optional<IncomingCall> forgotten;  // let go of without the mutex
+  const std::lock_guard lock(cells_mutex_);
+  const auto waiting = early_.find(header.actor);
+  if (waiting == early_.end()) {
+    return false;
+  }
+  const auto call = std::ranges::find_if(waiting->second, [&](const IncomingCall& early) {
+    return early.message.from == caller && early.header.request == header.request;
+  });
+  if (call == waiting->second.end()) {
+    return false;
+  }
+  forgotten = std::move(*call);
+  waiting->second.erase(call);
+  return true;
+}
+
+void NodeCore::deliver(ActorCell& cell, IncomingCall incoming) {
+  const Header& header = incoming.header;
   const MethodEntry* method = nullptr;
   if (header.method <= kTerminateMethod) {
     method = &control_method(header.method);
   } else {
-    const auto found = cell->type().methods.find(header.method);
-    if (found == cell->type().methods.end()) {
+    const auto found = cell.type().methods.find(header.method);
+    if (found == cell.type().methods.end()) {
       incoming.refuse(
           ReplyStatus::kFailed,
           {ErrorKind::kInternal, "",
            fmt::format("actor type '{}' has no such method on node {}: do all nodes run "
                        "one build?",
-                       cell->type().name, node_),
-           cell->name(), ""});
+                       cell.type().name, node_),
+           cell.name(), ""});
       return;
     }
     method = found->second.get();
   }
-  cell->enqueue(*method->receive(*method, std::move(incoming)));
+  cell.enqueue(*method->receive(*method, std::move(incoming)));
 }
 
 void NodeCore::receive_reply(const Header& header, const Message& message, std::size_t result_at) {

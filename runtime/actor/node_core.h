@@ -68,6 +68,8 @@ class NodeCore {
   void cancel(FutureBase& future);
   // For transports and tests: a message has come.
   void dispatch(Message message);
+  // For the node's agent: hands an actor the calls that came before it was made.
+  void deliver_early(ActorId actor);
   void send(Message message);
 
   // An actor of this node has ended. The future, if there is one, is done when its name is free.
@@ -112,6 +114,9 @@ class NodeCore {
   };
 
   void receive_call(IncomingCall incoming);
+  void deliver(ActorCell& cell, IncomingCall incoming);
+  // Takes a cancelled call out of those that came early; false when it is not among them.
+  bool forget_early(int caller, const Header& header);
   void receive_reply(const Header& header, const Message& message, std::size_t result_at);
   // Takes a call out of those that wait for an answer: what it holds is let go of without the mutex.
   [[nodiscard]] std::optional<Pending> take_pending(std::uint64_t request);
@@ -146,6 +151,9 @@ class NodeCore {
 
   mutable AdaptiveMutex cells_mutex_;
   std::unordered_map<ActorId, std::shared_ptr<ActorCell>> cells_;
+  // Calls of actors that are not here, in order of arrival, until the agent has done what it was asked
+  // before: the message that makes the actor may be among that, while another thread runs the agent.
+  std::unordered_map<ActorId, std::deque<IncomingCall>> early_;
   std::deque<std::shared_ptr<ActorCell>> dead_;  // the last, for what they died of
 
   AdaptiveMutex pending_mutex_;

@@ -1,5 +1,8 @@
 // Several nodes: who is placed where, and what is left when one of them is lost.
+#include <numeric>
+
 #include "cluster_under_test.h"
+#include "runtime/actor/node_agent.h"
 
 namespace desta::runtime::testing {
 namespace {
@@ -146,6 +149,29 @@ TEST_F(ClusterTest, ActorThatMayRestartMovesAndIsReachedByItsName) {
   cook.terminate().get();
   EXPECT_TRUE(has_free(1, 4, 2));
   EXPECT_THROW((void)cook.call<&Cook::number>().get(), ActorDied);
+}
+
+// Whoever calls the agent of its own node runs it on its own thread: messages find it busy then.
+TEST_F(ClusterTest, CallsRightBehindTheSpawnFindTheActorWhileAnotherThreadRunsTheAgent) {
+  std::vector<ActorRef<Cook>> idle;  // they make the agent's description take a while
+  for (int i = 0; i < 300; ++i) {
+    idle.push_back(spawn({.node = 2}));
+  }
+  const std::jthread busy([&](const std::stop_token& over) {
+    while (!over.stop_requested()) {
+      (void)detail::agent_ref(cluster_[2].core(), 2).call<&detail::NodeAgent::describe>().get();
+    }
+  });
+  std::vector<int> expected(20);
+  std::iota(expected.begin(), expected.end(), 0);
+  for (int round = 0; round < 200; ++round) {
+    const auto cook = spawn({.node = 2});
+    for (const int number : expected) {
+      (void)cook.call<&Cook::note>(number);
+    }
+    EXPECT_EQ(cook.call<&Cook::numbers>().get(), expected);
+    cook.terminate().get();
+  }
 }
 
 TEST_F(ClusterTest, RetriedCallsKeepTheirOrderAndComeBeforeNewOnes) {
