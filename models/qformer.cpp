@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/attention.h"
+#include "models/folded_attention.h"
 #include "models/fused.h"
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
@@ -79,6 +80,12 @@ Tensor QFormer::layer_norm(const Tensor& x, const Dense& norm, double eps) const
   return models::layer_norm(x.to(at::kFloat), norm.weight, norm.bias, eps).to(precision_);
 }
 
+Tensor QFormer::add_and_norm(const Attention& weights, const Tensor& x, const Tensor& mixed,
+                             const c10::optional<at::Generator>& drop) const {
+  const Tensor out = dropout(linear(mixed, weights.output), config_.dropout, drop);
+  return layer_norm(x + out, weights.norm, kBertEps);
+}
+
 Tensor QFormer::attend(const Attention& weights, const Tensor& x, const Tensor& context,
                        const c10::optional<at::Generator>& drop) const {
   const auto heads = config_.heads;
@@ -86,8 +93,20 @@ Tensor QFormer::attend(const Attention& weights, const Tensor& x, const Tensor& 
                                          split_heads(linear(context, weights.key), heads),
                                          split_heads(linear(context, weights.value), heads),
                                          Tensor(), config_.dropout, drop);
-  const Tensor out = dropout(linear(mixed, weights.output), config_.dropout, drop);
-  return layer_norm(x + out, weights.norm, kBertEps);
+  return add_and_norm(weights, x, mixed, drop);
+}
+
+Tensor QFormer::read(const Attention& weights, const Tensor& x, const Tensor& states,
+                     const c10::optional<at::Generator>& drop) const {
+  if (!folding_pays(config_.queries, config_.heads, config_.d_model)) {
+    return attend(weights, x, states, drop);
+  }
+  const KeyAndValue projections{weights.key.weight.to(precision_), weights.key.bias,
+                                weights.value.weight.to(precision_), weights.value.bias.to(precision_)};
+  return add_and_norm(weights, x,
+                      folded_attention(linear(x, weights.query), states, projections, config_.heads,
+                                       config_.dropout, drop),
+                      drop);
 }
 
 Tensor QFormer::forward(const std::vector<Tensor>& tapped,
@@ -103,7 +122,7 @@ Tensor QFormer::forward(const std::vector<Tensor>& tapped,
   Tensor x = at::cat(queries, 0);
   for (const auto& layer : layers_) {
     x = attend(layer.self, x, x, drop);
-    x = attend(layer.cross, x, context, drop);
+    x = read(layer.cross, x, context, drop);
     const Tensor inner = linear(at::gelu(linear(x, layer.up)), layer.down);
     x = layer_norm(x + dropout(inner, config_.dropout, drop), layer.norm, kBertEps);
   }

@@ -56,6 +56,11 @@ class QFormer {
   [[nodiscard]] Tensor layer_norm(const Tensor& x, const Dense& norm, double eps) const;
   [[nodiscard]] Tensor attend(const Attention& attention, const Tensor& x, const Tensor& context,
                               const c10::optional<at::Generator>& dropout) const;
+  // The same over an encoder's states, folded where that pays.
+  [[nodiscard]] Tensor read(const Attention& attention, const Tensor& x, const Tensor& states,
+                            const c10::optional<at::Generator>& dropout) const;
+  [[nodiscard]] Tensor add_and_norm(const Attention& attention, const Tensor& x, const Tensor& mixed,
+                                    const c10::optional<at::Generator>& dropout) const;
 
   QFormerConfig config_;
   at::ScalarType precision_;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "models/folded_attention.h"
 #include "runtime/core/error.h"
 
 namespace desta::trainer {
@@ -42,16 +43,18 @@ Count adapter(const ModelShapes& shapes) {
   const auto d = static_cast<double>(a.d_model);
   const auto queries = static_cast<double>(a.queries);
   const auto ffn = static_cast<double>(a.ffn);
-  const double per_layer =
-      queries * (6.0 * d * d + 2.0 * d * ffn) + 2.0 * frames * d * d;
+  const auto heads = static_cast<double>(a.heads);
+  const bool folded = models::folding_pays(a.queries, a.heads, a.d_model);
+  // The products with all frames: keys and values and then with each query, or with each head's queries alone.
+  const double reading = 2.0 * frames * d * (folded ? heads * queries : d + queries);
+  const double per_layer = queries * ((folded ? 8.0 : 6.0) * d * d + 2.0 * d * ffn) + reading;
   const double layers = taps * static_cast<double>(a.layers);
   const double parameters = layers * per_layer + queries * d * static_cast<double>(a.d_llm);
-  // Of each layer: keys and values of all frames; attention weights, and them with dropout, over frames
-  // and over queries; a dozen states a query, half of them in float32; the inner layer before and after
-  // its gelu.
+  // Of each layer: keys and values of all frames, unless they are folded away; attention weights, and them
+  // with dropout, over frames and over queries; a dozen states a query, half of them in float32; the inner
+  // layer before and after its gelu.
   const double kept =
-      layers * (2.0 * frames * d +
-                2.0 * static_cast<double>(a.heads) * queries * (frames + queries) +
+      layers * ((folded ? 0.0 : 2.0 * frames * d) + 2.0 * heads * queries * (frames + queries) +
                 queries * (18.0 * d + 2.0 * ffn));
   return {2.0 * parameters, 4.0 * parameters, kept};
 }

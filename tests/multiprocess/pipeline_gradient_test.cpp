@@ -115,7 +115,8 @@ void compare(trainer::FlatParameters& parameters, const models::TensorMap& expec
     const Tensor& wanted = expected.at(name);
     const double apart = (gradient - wanted).norm().item<double>();
     const double norm = wanted.norm().item<double>();
-    require(norm > 0, fmt::format("the gradient of {} is more than nothing", name));
+    const bool without_effect = name.ends_with("crossattention.self.key.bias");  // models/folded_attention.h
+    require(norm > 0 || without_effect, fmt::format("the gradient of {} is more than nothing", name));
     require(apart < 1e-4 * norm + floor, fmt::format("the gradient of {} is plain autograd's", name));
     difference += apart * apart;
     size += norm * norm;
