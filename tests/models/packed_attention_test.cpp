@@ -89,6 +89,8 @@ TEST_P(PackedAttentionOf, StridesDoNotMatter) {
 INSTANTIATE_TEST_SUITE_P(All, PackedAttentionOf,
                          testing::Values(Case{"Float32", at::kFloat, false, 1e-5},
                                          Case{"Float32Shared", at::kFloat, true, 1e-5},
+                                         Case{"Float64", at::kDouble, false, 1e-12},
+                                         Case{"Float64Shared", at::kDouble, true, 1e-12},
                                          Case{"BFloat16", at::kBFloat16, false, 2e-2},
                                          Case{"BFloat16Shared", at::kBFloat16, true, 2e-2}),
                          [](const auto& info) { return info.param.name; });
