@@ -116,6 +116,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
   v.section("batch", [&] {
     v.value("global_size", t.batch.global_size);
     v.value("micro_size", t.batch.micro_size);
+    v.value("cut", t.batch.cut);
     v.value("max_text_tokens", t.batch.max_text_tokens);
     v.value("share_prefix", t.batch.share_prefix);
   });

@@ -95,6 +95,7 @@ inline void check_ranges(
   };
   one_of("models.precision", t.models.precision, {"float32", "bfloat16"});
   one_of("models.device", t.models.device, {"auto", "cpu", "cuda"});
+  one_of("batch.cut", t.batch.cut, {"rows", "tokens"});
   one_of("data_parallel.wire", t.reduction.wire, {"float32", "bfloat16", "powersgd"});
   one_of("train.what", t.train.what, {"adapter", "lora", "encoder"});
   require("train.lora.targets", !t.train.lora.targets.empty(), "one or more of q, k, v");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "datagen/audio_file.h"
 #include "runtime/core/error.h"
@@ -57,25 +58,53 @@ std::int64_t BatchLoader::steps_per_epoch() const {
   return static_cast<std::int64_t>(rows()) / options_.global_size;
 }
 
-std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int64_t index) const {
+std::vector<std::size_t> BatchLoader::step_rows(std::int64_t step) const {
+  std::vector<std::size_t> rows(static_cast<std::size_t>(options_.global_size));
   if (feed_ != nullptr) {
-    std::vector<std::size_t> rows(static_cast<std::size_t>(options_.micro_size));
-    std::iota(rows.begin(), rows.end(),
-              static_cast<std::size_t>(step * options_.global_size + index * options_.micro_size));
+    std::iota(rows.begin(), rows.end(), static_cast<std::size_t>(step * options_.global_size));
     return rows;
   }
   const std::int64_t epoch = step / steps_per_epoch();
   if (epoch != order_epoch_) {
-    order_.resize(rows());
+    order_.resize(this->rows());
     std::iota(order_.begin(), order_.end(), 0);
     runtime::Random random(runtime::mix_seed(seed_, static_cast<std::uint64_t>(epoch)));
     random.shuffle(order_);
     order_epoch_ = epoch;
   }
-  const std::int64_t first =
-      (step % steps_per_epoch()) * options_.global_size + index * options_.micro_size;
-  const auto begin = order_.begin() + first;
-  return {begin, begin + options_.micro_size};
+  std::copy_n(order_.begin() + (step % steps_per_epoch()) * options_.global_size, rows.size(), rows.begin());
+  return rows;
+}
+
+const RowDeal& BatchLoader::microbatches_of(std::int64_t step) const {
+  const auto known = std::ranges::find(deals_, step, &std::pair<std::int64_t, RowDeal>::first);
+  if (known != deals_.end()) {
+    return known->second;
+  }
+  const auto rows = step_rows(step);
+  const auto size = static_cast<std::size_t>(options_.micro_size);
+  RowDeal deal;
+  if (options_.cut == "tokens") {
+    std::vector<std::int64_t> lengths;
+    for (const auto row : rows) {
+      const Sample& sample = this->sample(row);
+      lengths.push_back(static_cast<std::int64_t>(sample.prompt.tokens.size() + sample.response.size()));
+    }
+    deal = deal_by_length(lengths, size);
+  } else {
+    deal = deal_in_order(rows.size(), size);
+  }
+  for (auto& part : deal) {
+    std::ranges::transform(part, part.begin(), [&](std::size_t i) { return rows[i]; });
+  }
+  if (deals_.size() == 2) {
+    deals_.pop_front();
+  }
+  return deals_.emplace_back(step, std::move(deal)).second;
+}
+
+std::vector<std::size_t> BatchLoader::training_rows(std::int64_t step, std::int64_t index) const {
+  return microbatches_of(step)[static_cast<std::size_t>(index)];
 }
 
 std::int64_t BatchLoader::ordered_microbatches() const {
@@ -92,12 +121,14 @@ std::vector<std::size_t> BatchLoader::ordered_rows(std::int64_t index) const {
 }
 
 const Sample& BatchLoader::sample(std::size_t index) const {
-  const auto known = samples_.find(index);
-  if (known != samples_.end()) {
-    return known->second;
+  for (const auto* samples : {&samples_, &older_samples_}) {
+    const auto known = samples->find(index);
+    if (known != samples->end()) {
+      return known->second;
+    }
   }
   if (samples_.size() >= static_cast<std::size_t>(options_.global_size)) {
-    samples_.clear();
+    older_samples_ = std::exchange(samples_, {});
   }
   return samples_.emplace(index, read_sample(index)).first->second;
 }

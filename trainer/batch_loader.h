@@ -6,10 +6,12 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "datagen/dataset.h"
@@ -19,6 +21,7 @@
 #include "models/packing.h"
 #include "models/tokenizer.h"
 #include "trainer/options.h"
+#include "trainer/row_deal.h"
 #include "trainer/row_feed.h"
 
 namespace desta::trainer {
@@ -62,14 +65,17 @@ class BatchLoader {
     return options_.global_size / options_.micro_size;
   }
 
-  // Rows of microbatch `index` (0-based, over all replicas) of step `step`, in training order.
+  // Rows of microbatch `index` (0-based, over all replicas) of step `step`, in training order. Which rows a step
+  // has does not depend on batch.cut; which of its microbatches has them does. A cut by tokens counts those of
+  // prompts and responses alone: the speech, and a shared prefix, are the same number in each microbatch.
   [[nodiscard]] std::vector<std::size_t> training_rows(std::int64_t step, std::int64_t index) const;
   // The same for a pass over the dataset in its own order; the last microbatch may be short.
   [[nodiscard]] std::vector<std::size_t> ordered_rows(std::int64_t index) const;
   [[nodiscard]] std::int64_t ordered_microbatches() const;
 
-  // The row in tokens; valid until the next call. The last global batch stays in memory: a step asks
-  // for its rows twice, for their number of tokens and for their text.
+  // The row in tokens; valid until the next call. Of the last global batch all and of the one before it some stay
+  // in memory: a step asks for its rows twice, for their number of tokens and for their text, and for the next
+  // step's in between.
   [[nodiscard]] const Sample& sample(std::size_t row) const;
   [[nodiscard]] TextBatch text(const std::vector<std::size_t>& rows) const;
   // Log-mel of the rows' audio: [batch, mel_bins, frames] float32.
@@ -87,6 +93,9 @@ class BatchLoader {
  private:
   [[nodiscard]] datagen::Row row(std::size_t index) const;
   [[nodiscard]] Sample read_sample(std::size_t row) const;
+  // A step's rows in training order, and as they are dealt out to its microbatches.
+  [[nodiscard]] std::vector<std::size_t> step_rows(std::int64_t step) const;
+  [[nodiscard]] const RowDeal& microbatches_of(std::int64_t step) const;
 
   std::optional<datagen::Dataset> dataset_;  // or
   const RowFeed* feed_ = nullptr;
@@ -98,7 +107,9 @@ class BatchLoader {
   std::uint64_t seed_ = 0;
   mutable std::int64_t order_epoch_ = -1;
   mutable std::vector<std::size_t> order_;
-  mutable std::unordered_map<std::size_t, Sample> samples_;
+  mutable std::deque<std::pair<std::int64_t, RowDeal>> deals_;  // of the two steps asked for last
+  mutable std::unordered_map<std::size_t, Sample> samples_;      // of one global batch at most
+  mutable std::unordered_map<std::size_t, Sample> older_samples_;  // those before
 };
 
 }  // namespace desta::trainer

@@ -49,6 +49,8 @@ struct PipelineOptions {
 struct BatchOptions {
   std::int64_t global_size = 16;     // samples a step, whatever the number of ranks
   std::int64_t micro_size = 4;       // samples a microbatch
+  std::string cut = "tokens";        // which rows of a step a microbatch has: those that make all of them about as
+                                     // long; "rows": one after the other
   std::int64_t max_text_tokens = 200;  // prompt and response together; longer responses are cut
   bool share_prefix = true;          // the prompts' beginning goes through the frozen LLM once, not in each row
 };

@@ -95,7 +95,8 @@ std::size_t TrialSet::first_with_same_rows(std::size_t trial) const {
     const TrainingOptions& other = trials_[i];
     if (mine.dataset == other.dataset && mine.selection == other.selection && mine.seed == other.seed &&
         mine.batch.global_size == other.batch.global_size &&
-        mine.batch.micro_size == other.batch.micro_size) {
+        mine.batch.micro_size == other.batch.micro_size && mine.batch.cut == other.batch.cut &&
+        (mine.batch.cut == "rows" || mine.batch.max_text_tokens == other.batch.max_text_tokens)) {
       return i;
     }
   }

@@ -31,7 +31,8 @@ class TrialSet {
   [[nodiscard]] auto begin() const { return trials_.begin(); }
   [[nodiscard]] auto end() const { return trials_.end(); }
 
-  // The first trial that has the same rows in each step: same dataset, seed and batches.
+  // The first trial that has the same rows in each step: same dataset, seed and batches,
+  // dealt out in the same way.
   [[nodiscard]] std::size_t first_with_same_rows(std::size_t trial) const;
   // Trials whose rows nobody before them has.
   [[nodiscard]] std::size_t streams() const;

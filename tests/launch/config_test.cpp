@@ -166,7 +166,7 @@ TEST_F(ConfigTest, AnImpossibleNumberNamesItsKeyAndRange) {
         "checkpoint.keep=-1", "data.rows_per_shard=0", "data.synthetic.train=-1",
         "evaluation.max_new_tokens=0", "evaluation.retention_rows=-1", "runtime.threads=0",
         "runtime.timeout_seconds=0", "filters.min_words=-1", "filters.max_words=-1", "filters.repetition=0.5",
-        "filters.language=english", "filters.mentions=-1"}) {
+        "filters.language=english", "filters.mentions=-1", "batch.cut=words"}) {
     const std::string key = wrong.substr(0, wrong.find('='));
     const std::string message = error("", {wrong});
     EXPECT_NE(message.find("(--set): '" + key + "' must be "), std::string::npos)

@@ -1,7 +1,8 @@
-// mpirun -n (stages x replicas) pipeline_gradient_test <folder> <stages> <replicas> <train.what>
+// mpirun -n (stages x replicas) pipeline_gradient_test <folder> <stages> <replicas>
+//        [<train.what> [<schedule> <chunks> [<batch.cut>]]]
 //
 // The gradient of what learns, from a pipeline, equals plain autograd over the whole model in one
-// process, row by row without padding; nothing else crosses between replicas; and no frozen tensor
+// process, row by row without padding and in training order, however the rows are dealt out; nothing else crosses between replicas; and no frozen tensor
 // changes.
 #include <fmt/core.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -63,8 +64,12 @@ models::TensorMap reference_gradient(const trainer::TrainingOptions& options, do
   const models::Llama llama(shapes.llama, models::LlamaPart::whole(shapes.llama), llm,
                             shapes.lora.has_value() ? &lora : nullptr);
   const models::Tokenizer tokenizer(options.models.llm);
-  const trainer::BatchLoader loader(options.dataset, tokenizer, options.batch,
-                                    shapes.adapter.queries, options.seed);
+  trainer::BatchOptions batch = options.batch;
+  batch.cut = "rows";
+  const trainer::BatchLoader loader(options.dataset, tokenizer, batch, shapes.adapter.queries, options.seed);
+  batch.cut = "tokens";
+  const trainer::BatchLoader dealt(options.dataset, tokenizer, batch, shapes.adapter.queries, options.seed);
+  require(loader.training_rows(kStep, 0) != dealt.training_rows(kStep, 0), "tokens deal otherwise than rows");
   const models::QFormer adapter(shapes.adapter, source);
   const models::LogMel log_mel(shapes.whisper.mel_bins, shapes.whisper.mel_frames());
   Tensor total = at::zeros({});
@@ -131,7 +136,8 @@ void compare(trainer::FlatParameters& parameters, const models::TensorMap& expec
 int main(int argc, char** argv) {
   runtime::MpiEnvironment mpi(&argc, &argv);
   require(argc >= 4,
-          "usage: pipeline_gradient_test <folder> <stages> <replicas> [<train.what> [<schedule> <chunks>]]");
+          "usage: pipeline_gradient_test <folder> <stages> <replicas> [<train.what> [<schedule> <chunks> "
+          "[<batch.cut>]]]");
   const std::filesystem::path folder = argv[1];
   const auto world = runtime::make_communicator("auto", mpi);
   trainer::TrainingOptions options;
@@ -149,6 +155,9 @@ int main(int argc, char** argv) {
   if (argc > 6) {
     options.pipeline.schedule = argv[5];
     options.pipeline.chunks = std::atoll(argv[6]);
+  }
+  if (argc > 7) {
+    options.batch.cut = argv[7];
   }
   options.train.lora.rank = 2;
   options.train.encoder_layers = 2;

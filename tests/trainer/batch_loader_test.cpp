@@ -1,5 +1,6 @@
 #include "trainer/batch_loader.h"
 
+#include <algorithm>
 #include <numeric>
 #include <set>
 
@@ -71,25 +72,106 @@ TEST_F(BatchLoaderTest, EpochsAndSeedsAreShuffledDifferently) {
   };
   const auto one = loader(1);
   const auto two = loader(2);
-  std::vector<std::size_t> sorted(24);
-  std::iota(sorted.begin(), sorted.end(), 0);
-  EXPECT_NE(order(one, 0), sorted);
+  std::vector<std::size_t> all(24);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_NE(order(one, 0), all);
   EXPECT_NE(order(one, 0), order(one, 1));
   EXPECT_NE(order(one, 0), order(two, 0));
 }
 
+// Rows of a step, microbatch behind microbatch.
+std::vector<std::size_t> rows_of(const BatchLoader& batches, std::int64_t step) {
+  std::vector<std::size_t> rows;
+  for (std::int64_t m = 0; m < batches.microbatches(); ++m) {
+    const auto part = batches.training_rows(step, m);
+    rows.insert(rows.end(), part.begin(), part.end());
+  }
+  return rows;
+}
+
+std::vector<std::size_t> sorted(std::vector<std::size_t> rows) {
+  std::ranges::sort(rows);
+  return rows;
+}
+
 TEST_F(BatchLoaderTest, MicrobatchSizeDoesNotChangeTheRowsOfAStep) {
-  const auto small = loader();
-  options_.batch.micro_size = 8;
-  const auto large = loader();
-  for (std::int64_t step = 0; step < 6; ++step) {
-    std::vector<std::size_t> rows;
-    for (std::int64_t m = 0; m < 4; ++m) {
-      const auto part = small.training_rows(step, m);
-      rows.insert(rows.end(), part.begin(), part.end());
+  for (const std::string cut : {"rows", "tokens"}) {
+    options_.batch.cut = cut;
+    options_.batch.micro_size = 2;
+    const auto small = loader();
+    options_.batch.micro_size = 8;
+    const auto large = loader();
+    for (std::int64_t step = 0; step < 6; ++step) {
+      const auto rows = large.training_rows(step, 0);
+      EXPECT_EQ(cut == "rows" ? rows : sorted(rows),
+                cut == "rows" ? rows_of(small, step) : sorted(rows_of(small, step)));
+      EXPECT_EQ(small.response_tokens(step), large.response_tokens(step));
     }
-    EXPECT_EQ(large.training_rows(step, 0), rows);
-    EXPECT_EQ(small.response_tokens(step), large.response_tokens(step));
+  }
+}
+
+TEST_F(BatchLoaderTest, ACutByTokensDealsTheStepsRowsIntoMoreEvenMicrobatches) {
+  options_.batch.cut = "rows";
+  const auto by_rows = loader();
+  options_.batch.cut = "tokens";
+  const auto by_tokens = loader();
+  const auto longest = [](const BatchLoader& batches, std::int64_t step) {
+    std::int64_t most = 0;
+    for (std::int64_t m = 0; m < batches.microbatches(); ++m) {
+      most = std::max(most, batches.text(batches.training_rows(step, m)).packing.total());
+    }
+    return most;
+  };
+  int shorter = 0;
+  for (std::int64_t step = 0; step < 9; ++step) {
+    EXPECT_EQ(sorted(rows_of(by_tokens, step)), sorted(rows_of(by_rows, step)));
+    EXPECT_EQ(by_tokens.response_tokens(step), by_rows.response_tokens(step));
+    EXPECT_LE(longest(by_tokens, step), longest(by_rows, step)) << step;
+    shorter += longest(by_tokens, step) < longest(by_rows, step) ? 1 : 0;
+    // Training order within a microbatch.
+    const auto order = rows_of(by_rows, step);
+    for (std::int64_t m = 0; m < by_tokens.microbatches(); ++m) {
+      std::vector<std::ptrdiff_t> places;
+      for (const auto row : by_tokens.training_rows(step, m)) {
+        places.push_back(std::ranges::find(order, row) - order.begin());
+      }
+      EXPECT_EQ(places.size(), 2u);
+      EXPECT_TRUE(std::ranges::is_sorted(places)) << step << ", " << m;
+    }
+  }
+  EXPECT_GE(shorter, 3) << "of 9 steps";
+}
+
+TEST_F(BatchLoaderTest, WhatAllRowsHaveDoesNotChangeTheDeal) {
+  const auto few = loader();
+  options_.batch.share_prefix = !options_.batch.share_prefix;
+  const BatchLoader many(options_.dataset, tokenizer_, options_.batch, 100 * kQueries, 1);
+  for (std::int64_t step = 0; step < 9; ++step) {
+    EXPECT_EQ(rows_of(few, step), rows_of(many, step));
+  }
+}
+
+TEST_F(BatchLoaderTest, RowsThatAreFedAreDealtAsThoseOfADataset) {
+  const auto batches = loader();
+  const auto dataset = datagen::Dataset::open(options_.dataset);
+  RowFeed feed(8);
+  const BatchLoader fed(feed, tokenizer_, options_.batch, kQueries);
+  for (std::int64_t step = 0; step < 3; ++step) {
+    options_.batch.cut = "rows";
+    const auto order = rows_of(loader(), step);
+    options_.batch.cut = "tokens";
+    std::vector<datagen::Row> rows;
+    for (const auto row : order) {
+      rows.push_back(dataset.row(row));
+    }
+    feed.put(step, rows, step);
+    for (std::int64_t m = 0; m < 4; ++m) {
+      std::vector<std::size_t> expected = batches.training_rows(step, m);
+      for (auto& row : expected) {  // to its number in the feed
+        row = static_cast<std::size_t>(8 * step + (std::ranges::find(order, row) - order.begin()));
+      }
+      EXPECT_EQ(fed.training_rows(step, m), expected) << step << ", " << m;
+    }
   }
 }
 
@@ -104,9 +186,9 @@ TEST_F(BatchLoaderTest, APassInOrderHasAllRowsAndAShortEnd) {
     EXPECT_EQ(part.size(), m < 4 ? 5u : 4u);
     rows.insert(rows.end(), part.begin(), part.end());
   }
-  std::vector<std::size_t> sorted(24);
-  std::iota(sorted.begin(), sorted.end(), 0);
-  EXPECT_EQ(rows, sorted);
+  std::vector<std::size_t> all(24);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_EQ(rows, all);
 }
 
 TEST_F(BatchLoaderTest, AResponseEndsWithItsEndToken) {

@@ -191,5 +191,20 @@ TEST(TrialSet, TrialsWithTheSameRowsAreKnown) {
   EXPECT_EQ(trials.streams(), 3u);
 }
 
+TEST(TrialSet, MicrobatchesThatAreCutOtherwiseAreNotTheSame) {
+  const TrainingOptions tokens = options_in("a");
+  TrainingOptions longer = options_in("b");
+  longer.batch.max_text_tokens += 1;
+  TrainingOptions rows = options_in("c");
+  rows.batch.cut = "rows";
+  TrainingOptions longer_rows = longer;
+  longer_rows.folder = "d";
+  longer_rows.batch.cut = "rows";
+  const TrialSet trials({tokens, longer, rows, longer_rows});
+  EXPECT_EQ(trials.first_with_same_rows(1), 1u) << "responses that are cut elsewhere are dealt otherwise";
+  EXPECT_EQ(trials.first_with_same_rows(2), 2u);
+  EXPECT_EQ(trials.first_with_same_rows(3), 2u);
+}
+
 }  // namespace
 }  // namespace desta::trainer
