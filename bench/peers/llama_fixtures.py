@@ -91,14 +91,12 @@ def interleave(weight, heads):
             .swapaxes(1, 2).reshape(weight.shape))
 
 
-def rope_factors(case):
-    scaling = case["scaling"]
-    head_dim = HIDDEN // case["heads"]
+def rope_factors(scaling, theta, head_dim):
     context = scaling["original_max_position_embeddings"]
     low, high = context / scaling["low_freq_factor"], context / scaling["high_freq_factor"]
     factors = []
     for i in range(0, head_dim, 2):
-        wavelength = 2 * math.pi * case["theta"] ** (i / head_dim)
+        wavelength = 2 * math.pi * theta ** (i / head_dim)
         if wavelength < high:
             factors.append(1.0)
         elif wavelength > low:
@@ -136,7 +134,7 @@ def write_gguf(path, case, weights):
             tensors[{"model.embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight",
                      "model.norm.weight": "output_norm.weight"}[name]] = array
     if case["scaling"]:
-        tensors["rope_freqs.weight"] = rope_factors(case)
+        tensors["rope_freqs.weight"] = rope_factors(case["scaling"], case["theta"], HIDDEN // case["heads"])
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(gguf_value(key, value) for key, value in values.items())
     data, offset = b"", 0

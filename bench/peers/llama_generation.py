@@ -44,7 +44,6 @@ def widen(bits):
 def write_gguf(path, config, weights, wide):
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    assert not config.get("rope_scaling"), "plain rotary frequencies only"
     values = {"general.architecture": "llama", "llama.vocab_size": config["vocab_size"],
               "llama.context_length": config["max_position_embeddings"],
               "llama.embedding_length": config["hidden_size"],
@@ -70,6 +69,8 @@ def write_gguf(path, config, weights, wide):
         if rest in ("self_attn.q_proj", "self_attn.k_proj"):
             array = llama_fixtures.interleave(array, heads if "q_proj" in rest else kv_heads)
         tensors[f"blk.{index}.{short[rest]}.weight"] = array
+    if config.get("rope_scaling"):
+        tensors["rope_freqs.weight"] = llama_fixtures.rope_factors(config["rope_scaling"], config["rope_theta"], head_dim)
     # ggml types: 0 float32 (norms must be), 30 bfloat16.
     kind = {name: 0 if wide or array.ndim == 1 else 30 for name, array in tensors.items()}
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
@@ -84,9 +85,15 @@ def write_gguf(path, config, weights, wide):
     with open(path, "wb") as out:
         out.write(head + b"\0" * (-len(head) % 32))
         for name, array in tensors.items():
-            data = widen(array) if kind[name] == 0 else np.ascontiguousarray(array)
+            data = widen(array) if kind[name] == 0 and array.dtype == np.uint16 else np.ascontiguousarray(array)
             data.tofile(out)
             out.write(b"\0" * (-data.nbytes % 32))
+
+
+def write_folder_as_gguf(path, folder, wide):
+    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    write_gguf(path, config, read_safetensors(folder), wide)
+    return config
 
 
 class Peer(llama_fixtures.LlamaCpp):
@@ -133,13 +140,11 @@ def run(peer, context, vocab, requests):
 
 
 def main(libraries, folder, precision="bfloat16", threads="1"):
-    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
-    vocab = config["vocab_size"]
     Peer.threads = int(threads)
     peer = Peer(libraries)
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "model.gguf")
-        write_gguf(path, config, read_safetensors(folder), precision == "float32")
+        vocab = write_folder_as_gguf(path, folder, precision == "float32")["vocab_size"]
         context = peer.open(path)
         peer.prepare()
         source = random.Random(1)
