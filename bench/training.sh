@@ -30,6 +30,9 @@ case $shape in
     models=$work/models
     /usr/bin/python3 bench/peers/random_models.py "$models"
     steps=3 warm_up=1 global=8 micro=4
+    if [ "$precision" = float32 ]; then # three to four times as slow
+      global=4 micro=2
+    fi
     adapter=(64 2 3072)
     ;;
   *)
