@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
 #include "runtime/core/error.h"
@@ -16,37 +15,12 @@ namespace {
 constexpr std::int64_t kMaximumSkips = 3;
 constexpr int kMaximumFailedSaves = 3;
 
-// How long a job that is ending may take to let go of its run folder.
-constexpr std::chrono::seconds kPatience{60};
-
-// Nothing on a file system without locks.
-std::optional<runtime::FileLock> lock_folder(const std::filesystem::path& folder) {
-  try {
-    const auto path = folder / "lock";
-    if (runtime::FileLock::is_held(path)) {
-      runtime::log().info("another job holds {}; waiting for it to end", path.string());
-    }
-    auto lock = runtime::FileLock::try_take(path, runtime::FileLock::Inherit::kNo, kPatience);
-    if (!lock.has_value()) {
-      throw runtime::ConfigError("{}: another job is writing into this run folder; wait for it, or "
-                                 "choose another run.folder",
-                                 path.string());
-    }
-    return lock;
-  } catch (const runtime::ConfigError&) {
-    throw;
-  } catch (const runtime::Error& error) {
-    runtime::log().warn("the run folder is not locked: {}", error.what());
-    return std::nullopt;
-  }
-}
-
 }  // namespace
 
 TrialProgress::TrialProgress(const trainer::TrainingOptions& options, std::string label)
     : options_(options),
       label_(std::move(label)),
-      lock_(lock_folder(options.folder)),
+      lock_(runtime::lock_folder(options.folder, {.what = "run folder", .key = "run.folder"})),
       metrics_(std::filesystem::path(options.folder) / "metrics.jsonl") {}
 
 void TrialProgress::start_from(const trainer::TrialInfo& adapter) {

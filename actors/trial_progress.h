@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/core/file_lock.h"
+#include "runtime/core/folder_lock.h"
 #include "runtime/telemetry/metrics_writer.h"
 #include "trainer/checkpoint_writer.h"
 #include "trainer/executor.h"

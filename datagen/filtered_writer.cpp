@@ -1,7 +1,6 @@
 #include "datagen/filtered_writer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <unordered_set>
 
 #include "runtime/core/error.h"
@@ -10,30 +9,6 @@
 namespace desta::datagen {
 namespace fs = std::filesystem;
 namespace {
-
-// How long a job that is ending may take to let go of the folder.
-constexpr std::chrono::seconds kPatience{60};
-
-std::optional<runtime::FileLock> lock_folder(const fs::path& folder) {
-  try {
-    const fs::path path = folder / "lock";
-    if (runtime::FileLock::is_held(path)) {
-      runtime::log().info("another job holds {}; waiting for it to end", path.string());
-    }
-    auto lock = runtime::FileLock::try_take(path, runtime::FileLock::Inherit::kNo, kPatience);
-    if (!lock.has_value()) {
-      throw runtime::ConfigError(
-          "{}: another job is writing this dataset; wait for it, or choose another data.folder",
-          path.string());
-    }
-    return lock;
-  } catch (const runtime::ConfigError&) {
-    throw;
-  } catch (const runtime::Error& error) {
-    runtime::log().warn("the dataset's folder is not locked: {}", error.what());
-    return std::nullopt;
-  }
-}
 
 // What a writer that was killed had not given its name yet (runtime/core/atomic_file.h).
 void remove_leftovers(const fs::path& folder) {
@@ -51,7 +26,7 @@ void remove_leftovers(const fs::path& folder) {
 FilteredWriter::FilteredWriter(const fs::path& folder, std::size_t rows_per_shard)
     : folder_(folder),
       rows_per_shard_(rows_per_shard),
-      lock_(lock_folder(folder)),
+      lock_(runtime::lock_folder(folder, kDatasetFolder)),
       writer_(folder, rows_per_shard) {
   if (lock_) {
     remove_leftovers(folder_);

@@ -18,9 +18,12 @@
 #include "datagen/key_set.h"
 #include "datagen/rejected_rows.h"
 #include "datagen/row_filter.h"
-#include "runtime/core/file_lock.h"
+#include "runtime/core/folder_lock.h"
 
 namespace desta::datagen {
+
+// What is written into a dataset's folder takes this lock.
+inline constexpr runtime::LockedFolder kDatasetFolder{.what = "dataset", .key = "data.folder"};
 
 // What a filter took out.
 struct FilterLoss {
@@ -35,8 +38,8 @@ struct FilterLoss {
 
 class FilteredWriter {
  public:
-  // Holds the folder against other writers: one that still has it, such as a job that is dying, has a
-  // minute to let go. Removes what a killed one has left half-written. Throws ConfigError when it does not, and what DatasetWriter throws.
+  // Holds the folder against other writers (lock_folder()) and removes what a killed one has left half-written.
+  // Throws what lock_folder() and DatasetWriter throw.
   FilteredWriter(const std::filesystem::path& folder, std::size_t rows_per_shard);
 
   // From now on. With `duplicates` the responses that are there are read first.

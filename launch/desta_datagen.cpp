@@ -8,6 +8,7 @@
 #include "actors/generator_pool.h"
 #include "actors/work_pool.h"
 #include "datagen/attribute_model.h"
+#include "datagen/filtered_writer.h"
 #include "datagen/instruction_corpus.h"
 #include "launch/actor_job.h"
 #include "launch/generated_set.h"
@@ -95,6 +96,7 @@ void import_answers(const Job& job, const std::string& path, const std::string& 
     fmt::print("train: answers of {} -> {}\n", path, folder.string());
     return;
   }
+  const auto lock = runtime::lock_folder(folder, datagen::kDatasetFolder);
   datagen::DatasetWriter writer(folder, static_cast<std::size_t>(job.config.data.rows_per_shard));
   const auto report = datagen::import_jsonl(path, generator, writer);
   for (const auto& problem : report.problems) {

@@ -11,6 +11,7 @@
 #include "datagen/audio_file.h"
 #include "datagen/dataset.h"
 #include "datagen/metadata.h"
+#include "runtime/core/file_lock.h"
 
 namespace desta::tests {
 namespace {
@@ -138,6 +139,24 @@ TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
   EXPECT_FALSE(fs::exists(untouched));
   expect_end(run_command(datagen(data, "--generator llama")), 2, "--import");
   expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
+}
+
+TEST_F(DataJob, ImportingWaitsForAnotherJobThatWritesTheDataset) {
+  const fs::path published = folder_ / "answers.jsonl";
+  std::ofstream(published)
+      << R"({"audio_filepath": "a.wav", "transcription": "Yo.", "input": "What?", "target": "A man.", "duration": 2})"
+      << "\n";
+  const fs::path data = folder_ / "imported-in-turn";
+  auto lock = runtime::FileLock::try_take(data / "dataset/train/lock");
+  ASSERT_TRUE(lock);
+  Background import(datagen(data, "--import " + published.string() + " --generator llama"));
+  ASSERT_TRUE(import.wait_until([&] { return import.output().find("another job holds") != std::string::npos; }))
+      << import.output();
+  EXPECT_TRUE(datagen::list_shards(data / "dataset/train").empty());
+  lock.reset();
+  (void)import.wait_until([] { return false; });
+  EXPECT_EQ(import.code(), 0) << import.output();
+  EXPECT_EQ(rows_of(data).size(), 1u);
 }
 
 // The annotated gender stays; the age, which nobody stated, is the model's, and the room the impulse response's.

@@ -1,4 +1,4 @@
-#include "runtime/core/file_lock.h"
+#include "runtime/core/folder_lock.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -43,6 +43,26 @@ TEST_F(FileLockTest, WaitsForOneWhoIsLeaving) {
 TEST_F(FileLockTest, AFileThatCannotBeMadeIsNamed) {
   EXPECT_THROW((void)FileLock::try_take("/proc/no/lock"), InternalError);
   EXPECT_FALSE(FileLock::is_held("/proc/no/lock"));
+}
+
+TEST_F(FileLockTest, AFolderIsOneWritersAndItsNamesAreInTheError) {
+  const LockedFolder names{.what = "run folder", .key = "run.folder"};
+  auto first = lock_folder(path_.parent_path(), names);
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(FileLock::is_held(path_));
+  try {
+    (void)lock_folder(path_.parent_path(), names, std::chrono::milliseconds(0));
+    FAIL();
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.what(), path_.string() + ": another job is writing into this run folder; wait for it, or "
+                                             "choose another run.folder");
+  }
+  first.reset();
+  EXPECT_TRUE(lock_folder(path_.parent_path(), names, std::chrono::milliseconds(0)));
+}
+
+TEST_F(FileLockTest, AFolderThatCannotBeLockedIsUsedWithoutALock) {
+  EXPECT_FALSE(lock_folder("/proc/no", {.what = "dataset", .key = "data.folder"}));
 }
 
 }  // namespace
