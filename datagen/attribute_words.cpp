@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <utility>
 #include <vector>
 
 #include "datagen/attribute_language.h"
@@ -65,33 +64,48 @@ bool contains(const Words& words, const std::string& word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+struct Token {
+  std::string word;
+  bool marked = false;  // punctuation stands behind it
+};
+
+// Words in lower case without apostrophes, and whether one of `marks` stands behind each. The first token has no
+// word: it is what stands in front of all.
+std::vector<Token> tokens_of(std::string_view text, std::string_view marks) {
+  std::vector<Token> tokens(1);
+  bool within = false;
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if (std::isalnum(u) != 0 || u >= 0x80) {
+      if (!within) {
+        tokens.emplace_back();
+      }
+      within = true;
+      tokens.back().word += static_cast<char>(std::tolower(u));
+    } else if (c != '\'') {
+      within = false;
+      tokens.back().marked = tokens.back().marked || marks.find(c) != std::string_view::npos;
+    }
+  }
+  return tokens;
+}
+
 using Clause = Words;  // normalised words
 
 // Clauses end at punctuation and at words that join them.
 std::vector<Clause> clauses_of(std::string_view text) {
   static const Words kJoins = {"and", "but", "while", "with", "whereas", "though", "although", "at"};
   std::vector<Clause> clauses(1);
-  std::string word;
-  const auto end_word = [&] {
-    if (contains(kJoins, word)) {
+  for (const Token& token : tokens_of(text, ",.;:!?()\n")) {
+    if (contains(kJoins, token.word)) {
       clauses.emplace_back();
-    } else if (!word.empty()) {
-      clauses.back().push_back(word);
+    } else if (!token.word.empty()) {
+      clauses.back().push_back(token.word);
     }
-    word.clear();
-  };
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (std::isalnum(u) != 0 || u >= 0x80) {
-      word += static_cast<char>(std::tolower(u));
-    } else if (c != '\'') {
-      end_word();
-      if (std::string_view(",.;:!?()\n").find(c) != std::string_view::npos) {
-        clauses.emplace_back();
-      }
+    if (token.marked) {
+      clauses.emplace_back();
     }
   }
-  end_word();
   return clauses;
 }
 
@@ -195,25 +209,8 @@ bool states_in(std::string_view text, const Attribute& attribute) {
 std::string without_quotation(std::string_view text, std::string_view transcription) {
   const std::string quoted = normalise_text(transcription);
   // Words one by one, and full stops, which no quotation reaches over unless it has them itself.
-  std::vector<std::pair<std::string, bool>> words;  // and whether a clause ends behind it
-  std::string word;
-  const auto end_word = [&] {
-    if (!word.empty()) {
-      words.emplace_back(std::exchange(word, {}), false);
-    }
-  };
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (std::isalnum(u) != 0 || u >= 0x80) {
-      word += static_cast<char>(std::tolower(u));
-    } else if (c != '\'') {
-      end_word();
-      if (!words.empty() && std::string_view(",.;:!?()\n\"").find(c) != std::string_view::npos) {
-        words.back().second = true;
-      }
-    }
-  }
-  end_word();
+  std::vector<Token> words = tokens_of(text, ",.;:!?()\n\"");
+  words.erase(words.begin());
   Words wanted;
   for (std::size_t start = 0; start < quoted.size();) {
     const std::size_t end = std::min(quoted.find(' ', start), quoted.size());
@@ -225,13 +222,13 @@ std::string without_quotation(std::string_view text, std::string_view transcript
     const bool here =
         !wanted.empty() && i + wanted.size() <= words.size() &&
         std::equal(wanted.begin(), wanted.end(), words.begin() + static_cast<std::ptrdiff_t>(i),
-                   [](const std::string& a, const auto& b) { return a == b.first; });
+                   [](const std::string& a, const Token& b) { return a == b.word; });
     if (here) {
       own += own.empty() || own.ends_with('.') ? "" : ".";
       i += wanted.size();
       continue;
     }
-    own += (own.empty() ? "" : " ") + words[i].first + (words[i].second ? "." : "");
+    own += (own.empty() ? "" : " ") + words[i].word + (words[i].marked ? "." : "");
     ++i;
   }
   return own;
