@@ -1,8 +1,13 @@
 #include "datagen/dataset_merge.h"
 
+#include <unordered_set>
+#include <vector>
+
 #include "datagen/dataset.h"
+#include "datagen/rejected_rows.h"
 #include "runtime/core/error.h"
 #include "runtime/core/file_lock.h"
+#include "runtime/core/log.h"
 
 namespace desta::datagen {
 namespace fs = std::filesystem;
@@ -32,6 +37,22 @@ void refuse_unsafe(const fs::path& output, const std::vector<fs::path>& inputs) 
   if (fs::exists(output, error) && !(fs::is_directory(output, error) && fs::is_empty(output, error))) {
     throw ConfigError("{}: is there already; merge into a new folder, or delete this one",
                       output.string());
+  }
+}
+
+// What filters took out of the inputs and what is no row of any of them.
+void carry_rejected(const fs::path& parts, const DatasetWriter& writer, std::vector<MergedInput>& inputs) {
+  std::unordered_set<std::string> known;
+  for (MergedInput& input : inputs) {
+    RejectedReport report = read_rejected(input.folder);
+    for (const std::string& problem : report.problems) {
+      runtime::log().warn("{}", problem);
+    }
+    std::erase_if(report.rows, [&](const RejectedRow& rejected) {
+      return writer.contains(rejected.row.id) || !known.insert(rejected.row.id).second;
+    });
+    append_rejected(parts, report.rows);
+    input.rejected = report.rows.size();
   }
 }
 
@@ -66,7 +87,8 @@ std::vector<MergedInput> merge_datasets(const fs::path& output, const std::vecto
     if (writer.size() == 0) {
       throw runtime::DataError("{}: not one row to merge", inputs.front().string());
     }
-    fs::rename(parts, target);  // its shards are on the disk already
+    carry_rejected(parts, writer, report);
+    fs::rename(parts, target);  // what is in it is on the disk already
   } catch (...) {
     fs::remove_all(parts, ignored);
     fs::remove(lock_file, ignored);

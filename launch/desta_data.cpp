@@ -86,8 +86,9 @@ int merge(const Arguments& arguments) {
                               arguments.rows_per_shard);
   std::uint64_t rows = 0;
   for (const auto& input : inputs) {
-    print(fmt::format("{}: {} rows taken, {} duplicates left out\n", input.folder.string(), input.taken,
-                      input.duplicates));
+    print(fmt::format("{}: {} rows taken, {} duplicates left out{}\n", input.folder.string(), input.taken,
+                      input.duplicates,
+                      input.rejected > 0 ? fmt::format("; {} that filters took out go along", input.rejected) : ""));
     rows += input.taken;
   }
   print(fmt::format("{}: {} rows\n", arguments.output, rows));

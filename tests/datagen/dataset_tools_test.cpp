@@ -10,6 +10,7 @@
 #include "datagen/dataset_report.h"
 #include "datagen/dataset_statistics.h"
 #include "datagen/manifest.h"
+#include "datagen/rejected_rows.h"
 #include "runtime/core/atomic_file.h"
 #include "runtime/core/file_lock.h"
 #include "described_rows.h"
@@ -383,6 +384,25 @@ TEST(DatasetMerge, TakesEachIdOnceAndTheFirst) {
   }
   EXPECT_EQ(list_shards(folder / "out").size(), 3U);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 3) << "nothing beside them";
+}
+
+TEST(DatasetMerge, WhatFiltersTookOutGoesAlongUnlessItIsARowNow) {
+  const TestFolder folder;
+  write_described(folder / "a", 0, 3, 5);
+  write_described(folder / "b", 3, 3, 5);
+  const auto rejected = [](int i, const std::string& filter) {
+    return RejectedRow{described_row(i), {filter, "a reason"}};
+  };
+  // 4 is a row of b, 20 was taken out of both, and by a first.
+  append_rejected(folder / "a", {rejected(4, "min_words"), rejected(20, "min_words")});
+  append_rejected(folder / "b", {rejected(20, "refusals"), rejected(21, "refusals")});
+  const auto report = merge_datasets(folder / "out", {folder / "a", folder / "b"});
+  EXPECT_EQ(report[0].rejected, 1U);
+  EXPECT_EQ(report[1].rejected, 1U);
+  EXPECT_EQ(Dataset::open(folder / "out").size(), 6U);
+  const RejectedReport kept = read_rejected(folder / "out");
+  EXPECT_TRUE(kept.problems.empty());
+  EXPECT_EQ(kept.rows, (std::vector<RejectedRow>{rejected(20, "min_words"), rejected(21, "refusals")}));
 }
 
 TEST(DatasetMerge, WhatAKilledMergeLeftIsNotTaken) {
