@@ -103,10 +103,10 @@ PipelineGenerator::PipelineGenerator(std::map<std::int64_t, const models::Llama*
   // A piece is what a training pass may have to wait for: prompts are read in pieces no longer than the answers'.
   engine.prompt_rows = std::max<std::int64_t>(engine.most_running, 16);
   const datagen::ModelRoom room{config.max_position_embeddings, page_bytes};
+  pages_.resize(static_cast<std::size_t>(groups));
   for (std::int64_t group = 0; group < groups; ++group) {
     datagen::RequestScheduler scheduler(tokenizer, format_.end_of_turn(), engine, room);
     for (const auto& [stage, llama] : parts_) {
-      pages_.resize(static_cast<std::size_t>(groups));
       pages_[static_cast<std::size_t>(group)][stage] = llama->make_pages(scheduler.pages());
     }
     if (leads()) {
