@@ -15,7 +15,8 @@
 
 namespace desta::datagen {
 
-inline Attribute attribute(const std::string& name, const std::string& word, Source source) {
+inline Attribute attribute(const std::string& name, const std::string& word,
+                           Source source = Source::kMeasured) {
   return {.name = name, .text = word, .word = word, .number = {}, .unit = {}, .source = source};
 }
 

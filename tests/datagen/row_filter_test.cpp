@@ -5,18 +5,12 @@
 #include "datagen/attribute_words.h"
 #include "datagen/metadata.h"
 #include "datagen/seed_transcript.h"
+#include "described_rows.h"
 
 namespace desta::datagen {
 namespace {
 
-Attribute known(const std::string& name, const std::string& word) {
-  Attribute attribute;
-  attribute.name = name;
-  attribute.text = attribute.word = word;
-  return attribute;
-}
-
-const Metadata kMan = {known("gender", "Male"), known("pitch", "Low"), known("volume", "High")};
+const Metadata kMan = {attribute("gender", "Male"), attribute("pitch", "Low"), attribute("volume", "High")};
 
 Row answered(const std::string& response, const std::string& transcription = "Rain falls.",
              const Metadata& metadata = kMan) {
@@ -155,7 +149,7 @@ TEST(RowFilter, AContradictionStatesAnotherValueAlone) {
   const auto rejection = judge(answered("A woman speaks."), options);
   ASSERT_TRUE(rejection.has_value());
   EXPECT_EQ(rejection->reason, "says 'woman' where gender is Male");
-  const Attribute twenty = known("age", "20");
+  const Attribute twenty = attribute("age", "20");
   EXPECT_EQ(contradiction("An elderly man.", twenty), std::nullopt) << "a number is no word";
 }
 

@@ -3,19 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "datagen/metadata.h"
-#include "test_files.h"
+#include "described_rows.h"
 
 namespace desta::datagen {
 namespace {
 
-Attribute known(const std::string& name, const std::string& word) {
-  Attribute attribute;
-  attribute.name = name;
-  attribute.text = attribute.word = word;
-  return attribute;
-}
-
-const Metadata kKnown = {known("gender", "Male"), known("volume", "Low")};
+const Metadata kKnown = {attribute("gender", "Male"), attribute("volume", "Low")};
 
 RowSelection selection(std::vector<std::string> attributes, std::vector<std::string> prompts) {
   return {.recipe = plain_recipe(std::move(prompts), {.attributes = std::move(attributes)}),
@@ -164,7 +157,7 @@ TEST(RowSelection, WhatTheFiltersTakeOutIsNotLearnedFrom) {
 TEST(RowSelection, AnotherThresholdOrAttributeModelMatchesNothing) {
   RowSelection asked = selection({"pitch", "emotion"}, {"What?"});
   asked.models = {"moods@1"};
-  Metadata metadata = {known("pitch", "High"), known("emotion", "Calm")};
+  Metadata metadata = {attribute("pitch", "High"), attribute("emotion", "Calm")};
   metadata[0].source = Source::kMeasured;
   metadata[0].number = 200;
   metadata[1].source = Source::kModel;

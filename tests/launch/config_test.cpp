@@ -7,34 +7,23 @@
 #include <set>
 
 #include "runtime/core/error.h"
-#include "support/tiny_job.h"
+#include "yaml_fixture.h"
 
 namespace desta::launch {
 namespace {
 namespace fs = std::filesystem;
 
-class ConfigTest : public ::testing::Test {
+class ConfigTest : public YamlTest {
  protected:
-  ConfigTest() : folder_(tests::fresh_folder("config")), file_(folder_ / "job.yaml") {}
-  ~ConfigTest() override { fs::remove_all(folder_); }
+  ConfigTest() : YamlTest("config") {}
 
   JobConfig load(const std::string& text, const std::vector<std::string>& overrides = {}) {
-    std::ofstream(file_) << text;
+    write(text);
     return load_config(file_, overrides);
   }
-  // The error's text, or "" when there is none.
   std::string error(const std::string& text, const std::vector<std::string>& overrides = {}) {
-    try {
-      (void)load(text, overrides);
-    } catch (const runtime::ConfigError& wrong) {
-      return wrong.what();
-    }
-    return "";
+    return error_of([&] { (void)load(text, overrides); });
   }
-  [[nodiscard]] std::string at(int line) const { return fmt::format("{}:{}: ", file_.string(), line); }
-
-  fs::path folder_;
-  fs::path file_;
 };
 
 // Every leaf as "section.key", with its value as YAML.

@@ -8,33 +8,23 @@
 #include "launch/recipe_plan.h"
 #include "launch/row_plan.h"
 #include "runtime/core/error.h"
-#include "support/tiny_job.h"
+#include "yaml_fixture.h"
 
 namespace desta::launch {
 namespace {
 namespace fs = std::filesystem;
 
-class RecipeFile : public ::testing::Test {
+class RecipeFile : public YamlTest {
  protected:
-  RecipeFile() : folder_(tests::fresh_folder("recipe")), file_(folder_ / "recipe.yaml") {}
-  ~RecipeFile() override { fs::remove_all(folder_); }
+  RecipeFile() : YamlTest("recipe") {}
 
   datagen::Recipe load(const std::string& text) {
-    std::ofstream(file_) << text;
+    write(text);
     return load_recipe(file_, {.attributes = {"gender", "pitch"}});
   }
   std::string error(const std::string& text) {
-    try {
-      (void)load(text);
-    } catch (const runtime::ConfigError& wrong) {
-      return wrong.what();
-    }
-    return "";
+    return error_of([&] { (void)load(text); });
   }
-  [[nodiscard]] std::string at(int line) const { return fmt::format("{}:{}: ", file_.string(), line); }
-
-  fs::path folder_;
-  fs::path file_;
 };
 
 TEST_F(RecipeFile, SaysGroupsWeightsSubsetsAndTheSeedTranscript) {
