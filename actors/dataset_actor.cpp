@@ -24,9 +24,9 @@ std::vector<RowFate> DatasetActor::fates(const std::vector<std::string>& keys) {
   const std::set<std::string> unknown(absent.begin(), absent.end());
   std::vector<RowFate> fates;
   for (const auto& key : keys) {
-    fates.push_back(unknown.contains(key)      ? RowFate::kUnknown
-                    : writer().contains(key) ? RowFate::kWritten
-                                             : RowFate::kRejected);
+    fates.push_back(unknown.contains(key)  ? RowFate::kUnknown
+                    : writer().passes(key) ? RowFate::kWritten
+                                           : RowFate::kRejected);
   }
   return fates;
 }
@@ -35,7 +35,7 @@ std::vector<RowFate> DatasetActor::append(const std::vector<datagen::Row>& rows)
   writer().append(rows);
   std::vector<RowFate> fates;
   for (const auto& row : rows) {
-    fates.push_back(writer().contains(row.id) ? RowFate::kWritten : RowFate::kRejected);
+    fates.push_back(writer().passes(row.id) ? RowFate::kWritten : RowFate::kRejected);
   }
   return fates;
 }

@@ -25,7 +25,8 @@ class DatasetActor {
   void set_filters(const datagen::FilterOptions& filters);
   // Which of these keys have been neither written nor rejected. Rejected ones are judged again.
   std::vector<std::string> missing(const std::vector<std::string>& keys);
-  // The same of each of them, by key.
+  // The same of each of them, by key. Rows of the dataset that the filters do not let pass by now count as
+  // rejected.
   std::vector<RowFate> fates(const std::vector<std::string>& keys);
   // Returns what has become of each.
   std::vector<RowFate> append(const std::vector<datagen::Row>& rows);

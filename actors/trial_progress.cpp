@@ -31,6 +31,9 @@ void TrialProgress::start_from(const trainer::TrialInfo& adapter) {
     runtime::log().warn("{}the schedule has changed since the checkpoint, which bends the learning rate: {}",
                         label_, adapter.schedule_change);
   }
+  if (!adapter.left_out.empty()) {
+    runtime::log().info("{}{}", label_, adapter.left_out);
+  }
   if (!adapter.checkpoint.empty()) {
     runtime::log().info("{}resuming from {} at step {} of {}", label_, adapter.checkpoint, first_step_,
                         total_steps_);

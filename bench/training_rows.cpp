@@ -39,9 +39,7 @@ void print_rows(const Request& request) {
   const launch::JobConfig config = launch::load_config(request.config, request.overrides);
   trainer::TrainingOptions options = config.training;
   trainer::check_layout(options, static_cast<int>(options.pipeline.stages * options.replicas));
-  if (config.data.select == "matching") {
-    options.selection = launch::row_selection(config);
-  }
+  options.selection = launch::row_selection(config);
   const models::Tokenizer tokenizer(options.models.llm);
   const trainer::BatchLoader loader(options.dataset, tokenizer, options.batch,
                                     options.adapter.queries, options.seed, options.selection);

@@ -1,7 +1,6 @@
 #include "datagen/filtered_writer.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -9,6 +8,8 @@
 namespace desta::datagen {
 namespace fs = std::filesystem;
 namespace {
+
+const Rejection kDuplicate{"duplicates", "the same words were answered about the recording before"};
 
 // What a writer that was killed had not given its name yet (runtime/core/atomic_file.h).
 void remove_leftovers(const fs::path& folder) {
@@ -47,6 +48,7 @@ FilteredWriter::FilteredWriter(const fs::path& folder, std::size_t rows_per_shar
 
 void FilteredWriter::set_filters(const FilterOptions& filters) {
   filters_ = filters;
+  unfit_ = KeySet();
   if (filters.duplicates && writer_.size() > writer_.buffered()) {
     Dataset::open(folder_).for_each(
         [&](std::size_t, const Row& row) { responses_.insert(response_key(row)); });
@@ -56,7 +58,7 @@ void FilteredWriter::set_filters(const FilterOptions& filters) {
 std::optional<Rejection> FilteredWriter::judge_row(const Row& row) const {
   auto rejection = judge(row, filters_);
   if (!rejection && filters_.duplicates && responses_.contains(response_key(row))) {
-    rejection = Rejection{"duplicates", "the same words were answered about the recording before"};
+    rejection = kDuplicate;
   }
   return rejection;
 }
@@ -71,16 +73,19 @@ void FilteredWriter::keep(const Row& row) {
   }
 }
 
-void FilteredWriter::count(const RejectedRow& rejected) {
-  FilterLoss& loss = losses_[rejected.rejection.filter];
+void FilteredWriter::count(const Row& row, const Rejection& rejection, bool is_kept) {
+  FilterLoss& loss = losses_[rejection.filter];
   if (loss.rows++ == 0) {
-    loss.filter = rejected.rejection.filter;
-    loss.sample = fmt::format("{}: {}", rejected.rejection.reason, rejected.row.response);
+    loss.filter = rejection.filter;
+    loss.sample = fmt::format("{}: {}", rejection.reason, row.response);
   }
+  loss.kept += is_kept ? 1 : 0;
 }
 
 std::vector<std::string> FilteredWriter::missing(const std::vector<std::string>& keys) {
-  judge_again(keys);
+  const std::unordered_set<std::string> wanted(keys.begin(), keys.end());
+  judge_kept(wanted);
+  judge_rejected(wanted);
   std::vector<std::string> absent;
   for (const std::string& key : keys) {
     if (!writer_.contains(key) && !remembered_.contains(key_of(key))) {
@@ -90,11 +95,29 @@ std::vector<std::string> FilteredWriter::missing(const std::vector<std::string>&
   return absent;
 }
 
-void FilteredWriter::judge_again(const std::vector<std::string>& keys) {
+void FilteredWriter::judge_kept(const std::unordered_set<std::string>& wanted) {
+  if (filters_ == FilterOptions{} || writer_.size() == writer_.buffered()) {
+    return;
+  }
+  KeySet passed;
+  Dataset::open(folder_).for_each([&](std::size_t, const Row& row) {
+    if (!wanted.contains(row.id)) {
+      return;
+    }
+    auto rejection = judge(row, filters_);
+    if (!rejection && filters_.duplicates && !passed.insert(response_key(row))) {
+      rejection = kDuplicate;
+    }
+    if (rejection && unfit_.insert(key_of(row.id))) {
+      count(row, *rejection, true);
+    }
+  });
+}
+
+void FilteredWriter::judge_rejected(const std::unordered_set<std::string>& wanted) {
   if (remembered_.size() == 0) {
     return;
   }
-  const std::unordered_set<std::string> wanted(keys.begin(), keys.end());
   for (RejectedRow& rejected : read_rejected(folder_).rows) {
     if (!wanted.contains(rejected.row.id) || writer_.contains(rejected.row.id)) {
       continue;
@@ -109,7 +132,7 @@ void FilteredWriter::judge_again(const std::vector<std::string>& keys) {
       judged_anew_[rejected.row.id] = *rejection;
       rejected.rejection = *rejection;
     }
-    count(rejected);
+    count(rejected.row, rejected.rejection);
   }
 }
 
@@ -121,7 +144,7 @@ void FilteredWriter::append(const std::vector<Row>& rows) {
     if (auto rejection = judge_row(row)) {
       rejected_.push_back({row, std::move(*rejection)});
       remembered_.insert(key_of(row.id));
-      count(rejected_.back());
+      count(row, rejected_.back().rejection);
     } else {
       keep(row);
     }

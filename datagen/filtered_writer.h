@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "datagen/dataset.h"
@@ -29,10 +30,11 @@ inline constexpr runtime::LockedFolder kDatasetFolder{.what = "dataset", .key = 
 struct FilterLoss {
   std::string filter;
   std::uint64_t rows = 0;
-  std::string sample;  // one response, with the reason
+  std::uint64_t kept = 0;  // of them: rows that are in the dataset, from a time of other filters
+  std::string sample;      // one response, with the reason
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(filter, rows, sample);
+    archive(filter, rows, kept, sample);
   }
 };
 
@@ -45,8 +47,9 @@ class FilteredWriter {
   // From now on. With `duplicates` the responses that are there are read first.
   void set_filters(const FilterOptions& filters);
 
-  // Which of these keys have neither a row nor a rejected one. What was rejected and is among `keys` is
-  // judged again: what passes by now becomes a row.
+  // Which of these keys have neither a row nor a rejected one. What is there and among `keys` is judged again:
+  // what was rejected and passes by now becomes a row; a row that does not pass by now stays in the dataset, for
+  // a time of other filters and for other configurations, but passes() is false for it.
   [[nodiscard]] std::vector<std::string> missing(const std::vector<std::string>& keys);
 
   // Takes the rows in or remembers them as rejected. Throws InternalError when the disk is full: what is
@@ -55,8 +58,11 @@ class FilteredWriter {
   // Publishes all.
   void finish();
 
-  // Whether the row of this id has been taken in.
+  // Whether the row of this id has been taken in, and whether it is one that the filters let pass.
   [[nodiscard]] bool contains(const std::string& id) const { return writer_.contains(id); }
+  [[nodiscard]] bool passes(const std::string& id) const {
+    return writer_.contains(id) && !unfit_.contains(key_of(id));
+  }
   [[nodiscard]] std::uint64_t size() const { return writer_.size(); }  // rows, without rejected ones
   // Of all keys that missing() was asked for and the rows since then, by filter, the most rows first.
   [[nodiscard]] std::vector<FilterLoss> losses() const;
@@ -65,9 +71,10 @@ class FilteredWriter {
   // Why it is not kept.
   [[nodiscard]] std::optional<Rejection> judge_row(const Row& row) const;
   void keep(const Row& row);
-  void count(const RejectedRow& rejected);
+  void count(const Row& row, const Rejection& rejection, bool is_kept = false);
   void publish_rejected();
-  void judge_again(const std::vector<std::string>& keys);
+  void judge_rejected(const std::unordered_set<std::string>& wanted);
+  void judge_kept(const std::unordered_set<std::string>& wanted);
   void clean_rejected();
 
   std::filesystem::path folder_;
@@ -78,6 +85,7 @@ class FilteredWriter {
   KeySet responses_;                   // of rows, where duplicates are looked for
   std::vector<RejectedRow> rejected_;  // not yet on the disk
   KeySet remembered_;                  // ids of those on the disk
+  KeySet unfit_;                       // ids of rows in the dataset that the filters do not let pass
   std::unordered_map<std::string, Rejection> judged_anew_;  // of those on the disk, by id
   bool has_stale_ = false;                                  // rows are on the disk that are rows by now
   std::map<std::string, FilterLoss> losses_;

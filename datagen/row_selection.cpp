@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_set>
+#include <utility>
 
+#include "datagen/key_set.h"
 #include "datagen/metadata.h"
 
 namespace desta::datagen {
@@ -17,10 +20,14 @@ class Matcher {
     }
   }
 
-  [[nodiscard]] bool matches(const Row& row) {
+  // The recipe's group of a row that is asked for.
+  [[nodiscard]] std::optional<std::string> group_of(const Row& row) {
+    if (selection_.every_row) {
+      return row.group;
+    }
     if (row.generator != selection_.generator || row.seed != selection_.seed ||
         !prompts_.contains(row.prompt)) {
-      return false;
+      return std::nullopt;
     }
     // Rows of one recording are neighbours.
     if (row.audio_filepath != audio_ || row.metadata_json != metadata_json_) {
@@ -37,15 +44,7 @@ class Matcher {
                                row.prompt, row.generator, row.seed, selection_.decoding);
     };
     const auto asked = std::find_if(asked_.begin(), asked_.end(), is_this);
-    if (asked == asked_.end()) {
-      return false;
-    }
-    if (selection_.filters == FilterOptions{}) {
-      return true;
-    }
-    Row judged = row;
-    judged.group = asked->group;
-    return !judge(judged, selection_.filters).has_value();
+    return asked == asked_.end() ? std::nullopt : std::optional(asked->group);
   }
 
  private:
@@ -68,18 +67,34 @@ class Matcher {
 
 }  // namespace
 
-std::vector<std::size_t> matching_rows(const Dataset& dataset, const RowSelection& selection) {
+SelectedRows select_rows(const Dataset& dataset, const RowSelection& selection) {
   Matcher matcher(selection);
-  std::vector<std::size_t> rows;
+  const bool filters = selection.filters != FilterOptions{};
+  KeySet responses;
+  SelectedRows selected;
   dataset.for_each([&](std::size_t index, const Row& row) {
-    if (matcher.matches(row)) {
-      rows.push_back(index);
+    auto group = matcher.group_of(row);
+    if (!group.has_value()) {
+      return;
     }
+    if (filters) {
+      Row judged = row;
+      judged.group = std::move(*group);
+      if (const auto rejection = judge(judged, selection.filters)) {
+        ++selected.rejected[rejection->filter];
+        return;
+      }
+      if (selection.filters.duplicates && !responses.insert(response_key(row))) {
+        ++selected.rejected["duplicates"];
+        return;
+      }
+    }
+    selected.rows.push_back(index);
   });
-  std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
-    return dataset.id(a) < dataset.id(b);
-  });
-  return rows;
+  if (!selection.every_row) {
+    std::ranges::sort(selected.rows, {}, [&](std::size_t row) { return dataset.id(row); });
+  }
+  return selected;
 }
 
 }  // namespace desta::datagen

@@ -69,9 +69,7 @@ TrialSet trials_of(const std::vector<JobConfig>& configs) {
   std::vector<TrainingOptions> trials;
   for (const JobConfig& config : configs) {
     trials.push_back(config.training);
-    if (config.data.select == "matching") {
-      trials.back().selection = desta::launch::row_selection(config);
-    }
+    trials.back().selection = desta::launch::row_selection(config);
   }
   return TrialSet(std::move(trials));
 }

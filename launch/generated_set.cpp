@@ -41,8 +41,13 @@ void GeneratedSet::publish_what_is_done() {
 
 void GeneratedSet::log_losses() {
   for (const auto& loss : dataset.call<&actors::DatasetActor::losses>().get()) {
-    runtime::log().info("{}: filters.{} took out {} of {}, such as: {}", name, loss.filter, loss.rows,
-                        asked, shortened(loss.sample));
+    const std::string kept =
+        loss.kept == 0 ? ""
+                       : fmt::format(" ({} of them were written before: they stay in the dataset, and training "
+                                     "leaves them out)",
+                                     loss.kept);
+    runtime::log().info("{}: filters.{} took out {} of {}{}, such as: {}", name, loss.filter, loss.rows, asked,
+                        kept, shortened(loss.sample));
   }
 }
 

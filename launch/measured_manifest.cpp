@@ -72,20 +72,26 @@ std::string generator_name(const JobConfig& config) {
   return fmt::format("{}@{}", llm, models::model_fingerprint(llm));
 }
 
-datagen::RowSelection row_selection(const JobConfig& config) {
-  auto recipe = recipe_of(config);
-  auto filters = filters_of(config, recipe);
-  std::vector<std::string> origins;
-  for (const std::string& card : config.data.metadata.models) {
-    origins.push_back(datagen::attribute_model_origin(card));
+std::optional<datagen::RowSelection> row_selection(const JobConfig& config) {
+  const bool every_row = config.data.select == "all";
+  if (every_row && config.data.filters == datagen::FilterOptions{}) {
+    return std::nullopt;
   }
-  return {.recipe = std::move(recipe),
-          .generator = generator_name(config),
-          .seed = config.data_seed(),
-          .decoding = config.data.decoding.describe(),
-          .filters = std::move(filters),
-          .thresholds = config.data.metadata.thresholds,
-          .models = std::move(origins)};
+  datagen::RowSelection selection;
+  selection.every_row = every_row;
+  selection.recipe = recipe_of(config);
+  selection.filters = filters_of(config, selection.recipe);
+  if (every_row) {
+    return selection;
+  }
+  selection.generator = generator_name(config);
+  selection.seed = config.data_seed();
+  selection.decoding = config.data.decoding.describe();
+  selection.thresholds = config.data.metadata.thresholds;
+  for (const std::string& card : config.data.metadata.models) {
+    selection.models.push_back(datagen::attribute_model_origin(card));
+  }
+  return selection;
 }
 
 datagen::SeedOptions seed_options(const JobConfig& config) {

@@ -1,6 +1,7 @@
 // Manifests with everything that is known of their recordings.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,8 @@ struct MeasuredRow {
 // Seed options of the configuration.
 [[nodiscard]] datagen::SeedOptions seed_options(const JobConfig& config);
 
-// The rows that desta-datagen makes with this configuration. Throws ModelError, and ConfigError for a
-// model's card.
-[[nodiscard]] datagen::RowSelection row_selection(const JobConfig& config);
+// The rows to learn from by data.select: those that desta-datagen makes with this configuration, or all that its
+// filters let pass; nothing where that is all. Throws ModelError, and ConfigError for a model's card.
+[[nodiscard]] std::optional<datagen::RowSelection> row_selection(const JobConfig& config);
 
 }  // namespace desta::launch

@@ -1,6 +1,7 @@
 #include "trainer/batch_loader.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -10,6 +11,22 @@
 #include "runtime/core/random.h"
 
 namespace desta::trainer {
+
+namespace {
+
+std::string describe_rejected(const std::string& dataset, std::size_t left,
+                              const std::map<std::string, std::uint64_t>& rejected) {
+  std::uint64_t rows = 0;
+  std::string filters;
+  for (const auto& [filter, count] : rejected) {
+    rows += count;
+    filters += fmt::format("{}{} {}", filters.empty() ? "" : ", ", filter, count);
+  }
+  return rows == 0 ? "" : fmt::format("{} of {} rows of {} do not pass today's filters and are not learned from ({})",
+                                      rows, rows + left, dataset, filters);
+}
+
+}  // namespace
 
 BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
                          const BatchOptions& options, std::int64_t queries, std::uint64_t seed,
@@ -21,20 +38,21 @@ BatchLoader::BatchLoader(const std::filesystem::path& dataset, const models::Tok
       queries_(queries),
       seed_(seed) {
   if (selection.has_value()) {
-    rows_ = datagen::matching_rows(*dataset_, *selection);
+    datagen::SelectedRows selected = datagen::select_rows(*dataset_, *selection);
+    rows_ = std::move(selected.rows);
+    left_out_ = describe_rejected(dataset.string(), rows_.size(), selected.rejected);
   } else {
     rows_.resize(dataset_->size());
     std::iota(rows_.begin(), rows_.end(), 0);
   }
   if (static_cast<std::int64_t>(rows()) < options_.global_size) {
+    const char* which = selection.has_value() && selection->every_row
+                            ? "pass the filters"
+                            : "this configuration would make (data.select: matching)";
     throw runtime::ConfigError(
         "{}: {} rows{} are fewer than batch.global_size ({}); make more data or a smaller batch",
         dataset.string(), rows(),
-        selection.has_value()
-            ? fmt::format(" of {} that this configuration would make (data.select: matching)",
-                          dataset_->size())
-            : "",
-        options_.global_size);
+        selection.has_value() ? fmt::format(" of {} that {}", dataset_->size(), which) : "", options_.global_size);
   }
 }
 

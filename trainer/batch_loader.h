@@ -48,7 +48,7 @@ class BatchLoader {
  public:
   // `queries`: speech vectors a sample. Throws ConfigError when the dataset has fewer rows than one
   // global batch, DataError for a damaged dataset.
-  // With a `selection`, the rows that it matches are the dataset.
+  // With a `selection`, the rows that it selects are the dataset.
   BatchLoader(const std::filesystem::path& dataset, const models::Tokenizer& tokenizer,
               const BatchOptions& options, std::int64_t queries, std::uint64_t seed,
               const std::optional<datagen::RowSelection>& selection = std::nullopt);
@@ -58,6 +58,8 @@ class BatchLoader {
               std::int64_t queries);
 
   [[nodiscard]] std::size_t rows() const { return rows_.size(); }
+  // "12 of 1000 rows of FOLDER do not pass ...": rows of the selection that its filters leave out; else empty.
+  [[nodiscard]] const std::string& left_out() const { return left_out_; }
   // Hash of the rows' ids in their order: another number means other data.
   [[nodiscard]] std::uint64_t fingerprint() const;
   [[nodiscard]] std::int64_t steps_per_epoch() const;
@@ -100,6 +102,7 @@ class BatchLoader {
   std::optional<datagen::Dataset> dataset_;  // or
   const RowFeed* feed_ = nullptr;
   std::vector<std::size_t> rows_;  // of the dataset, by our numbers
+  std::string left_out_;
   const models::Tokenizer* tokenizer_;
   models::ChatFormat format_;
   BatchOptions options_;

@@ -134,6 +134,7 @@ TrialInfo TrialLane::info() const {
     info.adapter_checksum = models::checksum(trial_->parameters().values());
   }
   info.total_steps = total_steps_;
+  info.left_out = training_.left_out();
   info.checkpoint = checkpoint_;
   info.problems = problems_;
   return info;

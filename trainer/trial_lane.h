@@ -22,12 +22,13 @@ struct TrialInfo {
   std::int64_t skipped_in_a_row = 0; // adapter's stage: steps before it that were not finite
   std::uint64_t adapter_checksum = 0;  // adapter's stage: of its parameters then
   std::string schedule_change;         // "was ..., is ...", when the checkpoint had another schedule
+  std::string left_out;              // rows that the filters keep from training, in words; empty: none
   std::string checkpoint;            // the checkpoint that was loaded
   std::vector<std::string> problems; // checkpoints that were passed over
   template <class Archive>
   void serialize(Archive& archive) {
     archive(adapter_bytes, total_steps, start_step, skipped_in_a_row, adapter_checksum,
-            schedule_change, checkpoint, problems);
+            schedule_change, left_out, checkpoint, problems);
   }
 };
 

@@ -109,6 +109,71 @@ TEST(FilteredWriter, OtherFiltersJudgeAgainWhatWasRejected) {
   EXPECT_EQ(Dataset::open(folder.path()).row(6).response, "Short.");
 }
 
+TEST(FilteredWriter, StricterFiltersLeaveRowsWhereTheyAreAndSayThatTheyDoNotPass) {
+  const TestFolder folder;
+  const auto all = rows(0, 9);
+  {
+    FilteredWriter writer(folder.path(), 4);
+    writer.append(all);
+    writer.finish();
+  }
+  const auto ids_that_pass = [&](const FilteredWriter& writer) {
+    std::size_t count = 0;
+    for (const Row& row : all) {
+      count += writer.passes(row.id) ? 1 : 0;
+    }
+    return count;
+  };
+  {
+    FilteredWriter writer(folder.path(), 4);
+    writer.set_filters(long_ones());
+    EXPECT_TRUE(writer.missing(keys_of(all)).empty()) << "they are not written again";
+    EXPECT_TRUE(writer.missing(keys_of(all)).empty());
+    EXPECT_EQ(ids_that_pass(writer), 6u);
+    EXPECT_TRUE(writer.contains(all[3].id));
+    EXPECT_FALSE(writer.passes(all[3].id));
+    ASSERT_EQ(writer.losses().size(), 1u);
+    EXPECT_EQ(writer.losses()[0].rows, 3u) << "counted once, however often it is asked";
+    EXPECT_EQ(writer.losses()[0].kept, 3u);
+    writer.finish();
+  }
+  EXPECT_EQ(shard_rows(folder.path()), 9u);
+  EXPECT_FALSE(fs::exists(rejected_file(folder.path())));
+  {
+    // What nobody asks for is not judged: it is another configuration's.
+    FilteredWriter writer(folder.path(), 4);
+    writer.set_filters(long_ones());
+    EXPECT_TRUE(writer.missing({all[1].id}).empty());
+    EXPECT_TRUE(writer.losses().empty());
+  }
+  FilteredWriter writer(folder.path(), 4);
+  EXPECT_TRUE(writer.missing(keys_of(all)).empty());
+  EXPECT_EQ(ids_that_pass(writer), 9u) << "nothing is lost";
+}
+
+TEST(FilteredWriter, OfKeptRowsWithTheSameWordsTheFirstPasses) {
+  const TestFolder folder;
+  auto all = rows(0, 3);
+  for (Row& row : all) {
+    row.audio_filepath = "audio/one.wav";
+    row.response = "A man speaks.";
+  }
+  {
+    FilteredWriter writer(folder.path(), 100);
+    writer.append(all);
+    writer.finish();
+  }
+  FilterOptions options;
+  options.duplicates = true;
+  FilteredWriter writer(folder.path(), 100);
+  writer.set_filters(options);
+  EXPECT_TRUE(writer.missing(keys_of(all)).empty());
+  EXPECT_TRUE(writer.passes(all[0].id));
+  EXPECT_FALSE(writer.passes(all[1].id));
+  EXPECT_FALSE(writer.passes(all[2].id));
+  EXPECT_EQ(writer.losses()[0].kept, 2u);
+}
+
 TEST(FilteredWriter, ARecordingsSameWordsAreKeptOnce) {
   const TestFolder folder;
   FilterOptions options;

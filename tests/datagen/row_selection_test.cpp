@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+
 #include "datagen/metadata.h"
 #include "described_rows.h"
 
@@ -36,7 +39,8 @@ Row row_for(int number, const RowSelection& asked, const std::string& prompt) {
 
 std::vector<std::string> ids(const Dataset& dataset, const RowSelection& asked) {
   std::vector<std::string> found;
-  for (const auto row : matching_rows(dataset, asked)) {
+  const auto selected = select_rows(dataset, asked);
+  for (const auto row : selected.rows) {
     found.push_back(dataset.id(row));
   }
   return found;
@@ -69,7 +73,8 @@ TEST(RowSelection, ATrialLearnsFromItsOwnRowsInAnOrderThatDoesNotDependOnTheWrit
   for (const auto& asked : {all, poor, asks}) {
     EXPECT_EQ(ids(a, asked), ids(b, asked));
   }
-  for (const auto row : matching_rows(a, poor)) {
+  const auto selected = select_rows(a, poor);
+  for (const auto row : selected.rows) {
     EXPECT_EQ(a.row(row).seed_transcript.find("Gender"), std::string::npos);
   }
 }
@@ -81,19 +86,19 @@ TEST(RowSelection, AnotherModelSeedOrDecodingMatchesNothing) {
   writer.append(row_for(0, asked, "What?"));
   writer.finish();
   const Dataset dataset = Dataset::open(folder.path());
-  EXPECT_EQ(matching_rows(dataset, asked).size(), 1u);
+  EXPECT_EQ(select_rows(dataset, asked).rows.size(), 1u);
   RowSelection changed = asked;
   changed.generator = "another";
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
   changed = asked;
   changed.seed = 2;
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
   changed = asked;
   changed.decoding = "temperature 1";
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
   changed = asked;
   changed.recipe.groups[0].prompts = {"Who?"};
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
 }
 
 // A row for all that a recipe asks.
@@ -127,8 +132,8 @@ TEST(RowSelection, ARecipesRowsMatchAndNoOthers) {
   writer.finish();
   const Dataset dataset = Dataset::open(folder.path());
   EXPECT_EQ(count, 40u) << "one group each, one prompt each";
-  EXPECT_EQ(matching_rows(dataset, asked).size(), 40u);
-  EXPECT_EQ(matching_rows(dataset, other).size(), 40u);
+  EXPECT_EQ(select_rows(dataset, asked).rows.size(), 40u);
+  EXPECT_EQ(select_rows(dataset, other).rows.size(), 40u);
   EXPECT_LT(same, 25u) << "a seed that tells less is another row";
   EXPECT_EQ(dataset.size(), 80u - same);
 }
@@ -144,13 +149,62 @@ TEST(RowSelection, WhatTheFiltersTakeOutIsNotLearnedFrom) {
   }
   writer.finish();
   const Dataset dataset = Dataset::open(folder.path());
-  EXPECT_EQ(matching_rows(dataset, asked).size(), 6u);
+  EXPECT_EQ(select_rows(dataset, asked).rows.size(), 6u);
   asked.filters.contradictions = true;
-  const auto rows = matching_rows(dataset, asked);
+  const auto rows = select_rows(dataset, asked).rows;
   ASSERT_EQ(rows.size(), 4u);
   for (const auto row : rows) {
     EXPECT_EQ(dataset.row(row).response, "A man speaks.");
   }
+}
+
+TEST(RowSelection, OfARecordingsSameWordsTheFirstIsLearnedFrom) {
+  RowSelection asked = selection({"gender"}, {"What?", "Who?"});
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  const auto write = [&](int recording, const std::string& prompt, const std::string& response) {
+    Row row = row_for(recording, asked, prompt);
+    row.response = response;
+    writer.append(row);
+    return row.id;
+  };
+  const auto first = write(1, "What?", "A man speaks.");
+  (void)write(1, "Who?", "a man speaks");
+  const auto other = write(2, "Who?", "A man speaks.");
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  EXPECT_EQ(select_rows(dataset, asked).rows.size(), 3u);
+  asked.filters.duplicates = true;
+  const auto found = ids(dataset, asked);
+  EXPECT_EQ(std::set<std::string>(found.begin(), found.end()), (std::set<std::string>{first, other}));
+  EXPECT_EQ(select_rows(dataset, asked).rejected, (std::map<std::string, std::uint64_t>{{"duplicates", 1}}));
+}
+
+TEST(RowSelection, EveryRowThatTheFiltersLetPassWhoeverMadeIt) {
+  const RowSelection one = selection({"gender"}, {"What?"});
+  const RowSelection two = selection({"volume"}, {"Who?"});
+  const TestFolder folder;
+  DatasetWriter writer(folder.path());
+  std::vector<std::string> written;
+  for (int i = 0; i < 6; ++i) {
+    Row row = i % 2 == 0 ? row_for(i, one, "What?") : row_for(i, two, "Who?");
+    row.response = i < 2 ? "Short." : "Long enough.";
+    row.group = i == 4 ? "talkative" : "";
+    written.push_back(row.id);
+    writer.append(row);
+  }
+  writer.finish();
+  const Dataset dataset = Dataset::open(folder.path());
+  RowSelection every;
+  every.every_row = true;
+  EXPECT_EQ(ids(dataset, every), written) << "in the order of the dataset";
+  every.filters.min_words = 2;
+  EXPECT_EQ(ids(dataset, every), std::vector<std::string>(written.begin() + 2, written.end()));
+  every.filters.mentions = 0;
+  every.filters.group_mentions["talkative"] = 1;
+  const auto selected = select_rows(dataset, every);
+  EXPECT_EQ(selected.rows.size(), 3u) << "the row's own group counts";
+  EXPECT_EQ(selected.rejected, (std::map<std::string, std::uint64_t>{{"mentions", 1}, {"min_words", 2}}));
 }
 
 // A row whose words were made by other thresholds, or by another model, is not what was asked for.
@@ -173,16 +227,16 @@ TEST(RowSelection, AnotherThresholdOrAttributeModelMatchesNothing) {
   writer.append(row);
   writer.finish();
   const Dataset dataset = Dataset::open(folder.path());
-  EXPECT_EQ(matching_rows(dataset, asked).size(), 1u);
+  EXPECT_EQ(select_rows(dataset, asked).rows.size(), 1u);
   RowSelection changed = asked;
   changed.thresholds.pitch_high_hz = 210;
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
   changed = asked;
   changed.thresholds.pitch_high_hz = 190;
-  EXPECT_EQ(matching_rows(dataset, changed).size(), 1u) << "the same word";
+  EXPECT_EQ(select_rows(dataset, changed).rows.size(), 1u) << "the same word";
   changed = asked;
   changed.models = {"moods@2"};
-  EXPECT_TRUE(matching_rows(dataset, changed).empty());
+  EXPECT_TRUE(select_rows(dataset, changed).rows.empty());
 }
 
 }  // namespace

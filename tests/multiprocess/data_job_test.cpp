@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
+#include <sstream>
 
 #include "datagen/acoustics.h"
 #include "datagen/audio_file.h"
@@ -139,6 +141,33 @@ TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
   EXPECT_FALSE(fs::exists(untouched));
   expect_end(run_command(datagen(data, "--generator llama")), 2, "--import");
   expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
+}
+
+TEST_F(DataJob, WhatStricterFiltersWouldRejectStaysAndIsNotLearnedFrom) {
+  const fs::path data = folder_ / "stricter";
+  ASSERT_EQ(run_command(datagen(data)).code, 0);
+  std::vector<std::size_t> words;
+  for (const auto& [id, row] : rows_of(data)) {
+    std::istringstream text(row.response);
+    words.push_back(std::distance(std::istream_iterator<std::string>(text), {}));
+  }
+  std::ranges::sort(words);
+  ASSERT_EQ(words.size(), 24u);
+  ASSERT_LT(words.front(), words[15]) << "the texts are not of one length";
+  const auto left = static_cast<std::size_t>(std::ranges::count_if(words, [&](auto n) { return n >= words[15]; }));
+  const std::string filters = fmt::format("--set filters.min_words={}", words[15]);
+  expect_end(run_command(datagen(data, filters)), 0,
+             fmt::format("filters.min_words took out {0} of 24 ({0} of them were written before: they stay", 24 - left));
+  EXPECT_EQ(rows_of(data).size(), 24u);
+  const auto trained = [&](const std::string& more) {
+    return run_command(train(folder_ / "stricter-run", 1, 2,
+                             fmt::format("--set data.folder={} --set training.steps=1 --set batch.global_size=4 {}",
+                                         data.string(), more)));
+  };
+  expect_end(trained(filters), 0,
+             fmt::format("{} of 24 rows of {} do not pass today's filters and are not learned from (min_words {})",
+                         24 - left, (data / "dataset/train").string(), 24 - left));
+  expect_end(trained("--set filters.min_words=10000"), 2, "0 rows of 24 that pass the filters are fewer than");
 }
 
 TEST_F(DataJob, ImportingWaitsForAnotherJobThatWritesTheDataset) {
