@@ -2,10 +2,11 @@
 // (request_scheduler.h).
 //
 // What a request's text depends on: the request, its options and its seed; not on its neighbours, the cap, the
-// size of a piece, or how often it was put back. With a whole Llama on a CPU that holds to the bit, in float32
-// and in bfloat16, on machines with the same instruction sets (models/row_product.h). Against another program,
-// or our own training pass, rounding differs: in float32 texts part only where two tokens are equally likely
-// to some six digits, in bfloat16 to two. On a GPU, products may round by the number of rows: nothing is promised.
+// size of a piece, how often it was put back, or the number of threads. With a whole Llama on a CPU that holds to
+// the bit, in float32 and in bfloat16, on machines with the same instruction sets (models/row_product.h). Against
+// another program, or our own training pass, rounding differs: in float32 texts part only where two tokens are
+// equally likely to some six digits, in bfloat16 to two. On a GPU, products may round by the number of rows: nothing
+// is promised.
 #pragma once
 
 #include <cstdint>

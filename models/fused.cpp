@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "models/fused_rows.h"
 #include "models/vector_math.h"
 #include "runtime/core/error.h"
 #include "runtime/core/instruction_sets.h"
@@ -41,22 +42,11 @@ void dispatch(at::ScalarType type, Function&& function) {
   }
 }
 
-// scale[row] = 1 / sqrt(mean(x^2) + eps); out = round(x scale) weight.
 template <typename T>
 void rms_norm_rows(const T* x, const T* weight, T* out, float* scales, std::int64_t rows,
                    std::int64_t size, float eps) {
   for (std::int64_t r = 0; r < rows; ++r, x += size, out += size) {
-    float sum = 0;
-    for (std::int64_t i = 0; i < size; ++i) {
-      const float value = x[i];
-      sum += value * value;
-    }
-    const float scale = 1.0F / std::sqrt(sum / static_cast<float>(size) + eps);
-    scales[r] = scale;
-    for (std::int64_t i = 0; i < size; ++i) {
-      const T rounded = static_cast<float>(x[i]) * scale;
-      out[i] = static_cast<float>(rounded) * static_cast<float>(weight[i]);
-    }
+    scales[r] = rms_norm_row(x, weight, out, size, eps);
   }
 }
 
@@ -233,16 +223,6 @@ class LayerNorm : public torch::autograd::Function<LayerNorm> {
   }
 };
 
-// out = gate / (1 + e^-gate) up.
-template <typename T>
-[[gnu::always_inline]] inline void swiglu_row(const T* gate, const T* up, T* out,
-                                              std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float g = gate[i];
-    out[i] = g / (1.0F + exp_of(-g)) * static_cast<float>(up[i]);
-  }
-}
-
 // With s = 1 / (1 + e^-gate): dgate = d up s (1 + gate (1 - s)), dup = d gate s.
 template <typename T>
 [[gnu::always_inline]] inline void swiglu_row_backward(const T* gradient, const T* gate, const T* up,
@@ -319,13 +299,7 @@ void rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor& 
             x.data_ptr<T>() + b * x.stride(0) + h * x.stride(1) + t * x.stride(2);
         const T* c = cos_data + b * table_batch + t * 2 * half;
         const T* s = sin_data + b * table_batch + t * 2 * half;
-        for (std::int64_t i = 0; i < half; ++i) {
-          const float low = from[i];
-          const float high = from[i + half];
-          const float turn = direction * static_cast<float>(s[i]);
-          to[i] = low * static_cast<float>(c[i]) - high * turn;
-          to[i + half] = high * static_cast<float>(c[i]) + low * turn;
-        }
+        rotate_row(from, c, s, to, half, direction);
       }
     }
   }

@@ -105,6 +105,14 @@ Tensor LlamaLayer::step(const Tensor& hidden, const Rotary& rotary, const StepPl
   });
 }
 
+std::optional<LlamaLayerWeights> LlamaLayer::weights() const {
+  const LlamaLayerWeights weights{input_norm_, query_.weight_alone(), key_.weight_alone(), value_.weight_alone(),
+                                  output_,     post_norm_,            gate_,               up_,
+                                  down_};
+  return weights.query.defined() && weights.key.defined() && weights.value.defined() ? std::optional(weights)
+                                                                                     : std::nullopt;
+}
+
 Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source, const Lora* lora)
     : config_(std::move(config)), part_(part) {
   const std::vector<std::int64_t> table = {config_.vocab_size, config_.hidden_size};
@@ -123,6 +131,15 @@ Llama::Llama(LlamaConfig config, LlamaPart part, TensorSource& source, const Lor
     options_ = head_.options();
   }
   inverse_frequencies_ = rotary_inverse_frequencies(config_).to(options_.device());
+  std::vector<LlamaLayerWeights> weights;
+  for (const auto& layer : layers_) {
+    if (auto frozen = layer.weights()) {
+      weights.push_back(*std::move(frozen));
+    }
+  }
+  if (weights.size() == layers_.size()) {
+    rows_ = LlamaRows::make(config_, weights, norm_, head_, inverse_frequencies_);
+  }
 }
 
 Tensor Llama::embed(const Tensor& tokens) const {
@@ -193,6 +210,9 @@ Tensor Llama::step(const Tensor& embeddings, const StepPlan& plan, KvPages& page
   const at::NoGradGuard no_grad;
   auto& cache = dynamic_cast<PagedKvCache&>(pages);
   cache.copy(plan.copies);
+  if (rows_ != nullptr && embeddings.device().is_cpu() && embeddings.scalar_type() == options_.dtype()) {
+    return rows_->step(embeddings, plan, cache);
+  }
   std::vector<std::int64_t> positions;
   std::vector<std::int64_t> wanted;
   for (const auto& rows : plan.sequences) {

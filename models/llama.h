@@ -12,6 +12,7 @@
 #include "models/head_loss.h"
 #include "models/language_model.h"
 #include "models/llama_config.h"
+#include "models/llama_rows.h"
 #include "models/lora.h"
 #include "models/packed_attention.h"
 #include "models/packing.h"
@@ -53,6 +54,8 @@ class LlamaLayer {
                             PagedKvCache& cache, std::int64_t cache_layer) const;
 
   [[nodiscard]] at::TensorOptions options() const { return output_.options(); }
+  // Its weights, where nothing updates them.
+  [[nodiscard]] std::optional<LlamaLayerWeights> weights() const;
 
  private:
   // `attend`: q, k, v [batch, heads, time, head_dim] -> [batch, time, heads * head_dim].
@@ -133,6 +136,7 @@ class Llama final : public LanguageModel {
   Tensor head_;  // [vocab_size, hidden]; the embedding itself when tied
   Tensor inverse_frequencies_;
   at::TensorOptions options_;
+  std::shared_ptr<const LlamaRows> rows_;  // step() by rows in memory, where that can be
 };
 
 }  // namespace desta::models

@@ -47,6 +47,9 @@ class LoraLinear {
   // x [..., in] -> [..., out], in x's type. Gradients arrive at A and B, if `product` has any.
   [[nodiscard]] Tensor operator()(const Tensor& x, Product product = linear) const;
 
+  // The frozen weight, where nothing updates it; undefined otherwise.
+  [[nodiscard]] Tensor weight_alone() const { return a_.defined() ? Tensor() : weight_; }
+
  private:
   Tensor weight_;  // [out, in]
   Tensor a_, b_;   // undefined where nothing learns

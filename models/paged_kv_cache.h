@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/language_model.h"
+#include "models/page_attention.h"
 
 namespace desta::models {
 
@@ -27,6 +28,10 @@ class PagedKvCache final : public KvPages {
   // Returns [1, rows, heads * head_dim]. On a CPU, in float32 and bfloat16, a row comes out the same to the bit
   // whatever other rows are in the plan and however its sequence was cut into steps and pages.
   [[nodiscard]] at::Tensor attend(std::int64_t layer, const at::Tensor& q, const StepPlan& plan) const;
+
+  // A layer on a CPU in T, float32 or bfloat16, for those that go through rows by themselves.
+  template <typename T>
+  [[nodiscard]] PagedLayer<T> memory(std::int64_t layer) const;
 
  private:
   [[nodiscard]] bool has_kernel() const;

@@ -15,6 +15,7 @@ namespace desta::models {
 #ifdef DESTA_HAS_X86
 
 #define DESTA_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
+#define DESTA_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #define DESTA_AMX __attribute__((target("avx512f,amx-tile,amx-bf16")))
 
 bool has_avx512() {
@@ -23,26 +24,37 @@ bool has_avx512() {
   return found;
 }
 
+bool has_avx512_bf16() {
+  static const bool found = has_avx512() && __builtin_cpu_supports("avx512bf16");
+  return found;
+}
+
 namespace {
 
 constexpr int kOuts = kAvx512Panel;
 
-// The sixteen partial sums, halves onto halves.
-DESTA_AVX512 inline float add_up(__m512 sums) {
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sums), _mm512_extractf32x8_ps(sums, 1));
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+// Halves onto halves of two vectors: the first's eight sums, then the second's.
+DESTA_AVX512 inline __m512 fold(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+}
+
+// Of each of four vectors the sixteen partial sums, halves onto halves. The four go through it together: a sum of
+// few inputs costs hardly more than its additions.
+DESTA_AVX512 inline __m128 add_up(const __m512& a, const __m512& b, const __m512& c, const __m512& d) {
+  const __m512 ab = fold(a, b);
+  const __m512 cd = fold(c, d);
+  const __m512 four = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+  const __m512 two = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4E));
+  const __m512 one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xB1));
+  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_castps512_ps128(_mm512_permutexvar_ps(places, one));
 }
 
 template <int kRows>
-DESTA_AVX512 inline void store_sums(const __m512 (&sum)[kOuts][kRows], float* out, std::int64_t stride) {
-#pragma GCC unroll 4
-  for (int n = 0; n < kOuts; ++n) {
+DESTA_AVX512 inline void store_sums(const __m512 (&sum)[kOuts][kRows], float* out) {
 #pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      out[n * stride + r] = add_up(sum[n][r]);
-    }
+  for (int r = 0; r < kRows; ++r) {
+    _mm_storeu_ps(out + r * kOuts, add_up(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
   }
 }
 
@@ -58,8 +70,7 @@ DESTA_AVX512 inline void clear(__m512 (&sum)[kOuts][kRows]) {
 }
 
 template <int kRows>
-DESTA_AVX512 inline void dots(const float* x, const float* weight, std::int64_t in, float* out,
-                              std::int64_t stride) {
+DESTA_AVX512 inline void dots(const float* x, const float* weight, std::int64_t in, float* out) {
   __m512 sum[kOuts][kRows];
   clear(sum);
   for (std::int64_t k = 0; k < in; k += 16) {
@@ -78,7 +89,7 @@ DESTA_AVX512 inline void dots(const float* x, const float* weight, std::int64_t 
       }
     }
   }
-  store_sums(sum, out, stride);
+  store_sums(sum, out);
 }
 
 // float32 has a bfloat16 in its upper half: of a pair, the second is there already.
@@ -94,8 +105,7 @@ DESTA_AVX512 inline Pairs load_pairs(const at::BFloat16* from) {
 }
 
 template <int kRows>
-DESTA_AVX512 inline void dots(const at::BFloat16* x, const at::BFloat16* weight, std::int64_t in, float* out,
-                              std::int64_t stride) {
+DESTA_AVX512 inline void dots(const at::BFloat16* x, const at::BFloat16* weight, std::int64_t in, float* out) {
   __m512 sum[kOuts][kRows];
   clear(sum);
   for (std::int64_t k = 0; k < in; k += 32) {
@@ -114,7 +124,31 @@ DESTA_AVX512 inline void dots(const at::BFloat16* x, const at::BFloat16* weight,
       }
     }
   }
-  store_sums(sum, out, stride);
+  store_sums(sum, out);
+}
+
+template <int kRows>
+DESTA_AVX512_BF16 inline void pair_dots(const at::BFloat16* x, const at::BFloat16* weight, std::int64_t in,
+                                        float* out) {
+  __m512 sum[kOuts][kRows];
+  clear(sum);
+  for (std::int64_t k = 0; k < in; k += 32) {
+    __m512i numbers[kOuts];
+#pragma GCC unroll 4
+    for (int n = 0; n < kOuts; ++n) {
+      numbers[n] = _mm512_loadu_si512(weight + n * in + k);
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i row = _mm512_loadu_si512(x + r * in + k);
+#pragma GCC unroll 4
+      for (int n = 0; n < kOuts; ++n) {
+        sum[n][r] = _mm512_dpbf16_ps(sum[n][r], reinterpret_cast<__m512bh>(row),
+                                     reinterpret_cast<__m512bh>(numbers[n]));
+      }
+    }
+  }
+  store_sums(sum, out);
 }
 
 }  // namespace
@@ -123,13 +157,13 @@ DESTA_AVX512 void avx512_dots(const float* x, std::int64_t rows, const float* we
                               float* out) {
   std::int64_t r = 0;
   for (; r + 6 <= rows; r += 6) {
-    dots<6>(x + r * in, weight, in, out + r, rows);
+    dots<6>(x + r * in, weight, in, out + r * kOuts);
   }
   for (; r + 2 <= rows; r += 2) {
-    dots<2>(x + r * in, weight, in, out + r, rows);
+    dots<2>(x + r * in, weight, in, out + r * kOuts);
   }
   if (r < rows) {
-    dots<1>(x + r * in, weight, in, out + r, rows);
+    dots<1>(x + r * in, weight, in, out + r * kOuts);
   }
 }
 
@@ -137,10 +171,24 @@ DESTA_AVX512 void avx512_dots(const at::BFloat16* x, std::int64_t rows, const at
                               std::int64_t in, float* out) {
   std::int64_t r = 0;
   for (; r + 4 <= rows; r += 4) {
-    dots<4>(x + r * in, weight, in, out + r, rows);
+    dots<4>(x + r * in, weight, in, out + r * kOuts);
   }
   for (; r < rows; ++r) {
-    dots<1>(x + r * in, weight, in, out + r, rows);
+    dots<1>(x + r * in, weight, in, out + r * kOuts);
+  }
+}
+
+DESTA_AVX512_BF16 void avx512_bf16_dots(const at::BFloat16* x, std::int64_t rows, const at::BFloat16* weight,
+                                        std::int64_t in, float* out) {
+  std::int64_t r = 0;
+  for (; r + 6 <= rows; r += 6) {
+    pair_dots<6>(x + r * in, weight, in, out + r * kOuts);
+  }
+  for (; r + 2 <= rows; r += 2) {
+    pair_dots<2>(x + r * in, weight, in, out + r * kOuts);
+  }
+  if (r < rows) {
+    pair_dots<1>(x + r * in, weight, in, out + r * kOuts);
   }
 }
 
@@ -232,6 +280,7 @@ DESTA_AMX void amx_sums(const at::BFloat16* x, std::int64_t groups, const at::BF
 #else
 
 bool has_avx512() { return false; }
+bool has_avx512_bf16() { return false; }
 bool has_amx() { return false; }
 AmxTiles::AmxTiles() = default;
 AmxTiles::~AmxTiles() = default;
@@ -239,6 +288,9 @@ void avx512_dots(const float*, std::int64_t, const float*, std::int64_t, float*)
   throw runtime::InternalError("no AVX-512 here");
 }
 void avx512_dots(const at::BFloat16*, std::int64_t, const at::BFloat16*, std::int64_t, float*) {
+  throw runtime::InternalError("no AVX-512 here");
+}
+void avx512_bf16_dots(const at::BFloat16*, std::int64_t, const at::BFloat16*, std::int64_t, float*) {
   throw runtime::InternalError("no AVX-512 here");
 }
 void amx_sums(const at::BFloat16*, std::int64_t, const at::BFloat16*, std::int64_t, float*) {

@@ -8,13 +8,17 @@
 namespace desta::models {
 
 // Dot products of rows with four outputs' weights: each in sixteen partial sums, by the input's place modulo 16,
-// which are added up in one order at the end. x: [rows, in]; weight: [4, in]; out: [4, rows] float32.
+// which are added up in one order at the end. x: [rows, in]; weight: [4, in]; out: [rows, 4] float32.
 inline constexpr std::int64_t kAvx512Panel = 4;
 [[nodiscard]] bool has_avx512();
 void avx512_dots(const float* x, std::int64_t rows, const float* weight, std::int64_t in, float* out);
 // `in` must be a multiple of 32.
 void avx512_dots(const at::BFloat16* x, std::int64_t rows, const at::BFloat16* weight, std::int64_t in,
                  float* out);
+// The same by AVX-512's own dot products of bfloat16 pairs: sums of another order, a third of the instructions.
+[[nodiscard]] bool has_avx512_bf16();
+void avx512_bf16_dots(const at::BFloat16* x, std::int64_t rows, const at::BFloat16* weight, std::int64_t in,
+                      float* out);
 
 // Sums of 32 outputs for all rows. Rows go in groups of 16, packed so that the pairs of inputs of a group that meet
 // the same weights are next to each other, the last group filled with zeros: x [groups, in / 2, 16, 2]; weight:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/row_kernels.h"
+#include "models/row_weight.h"
 #include "runtime/core/instruction_sets.h"
 
 namespace desta::models {
@@ -17,9 +18,11 @@ using at::Tensor;
 // Multiplications that are worth a thread.
 constexpr std::int64_t kThreadWork = 1 << 18;
 
-// Rows of x that each four outputs meet: half of the second-level cache of a server's core, in float32.
-constexpr std::int64_t kBlockNumbers = 1 << 18;
+// Rows of x that each four outputs meet: a quarter of the second-level cache of a server's core, in float32, and what
+// the sums of four outputs have room for.
+constexpr std::int64_t kBlockNumbers = 1 << 17;
 constexpr std::int64_t kSmallestBlock = 24;
+constexpr std::int64_t kLargestBlock = 252;
 
 template <typename T>
 [[gnu::always_inline]] inline float dot(const T* a, const T* b, std::int64_t count) {
@@ -37,21 +40,21 @@ DESTA_FOR_EACH_MACHINE float dot_of(const at::BFloat16* a, const at::BFloat16* b
   return dot(a, b, count);
 }
 
-// Panels of `width` outputs, several threads: sums(first, into) computes those from `first` on, [width, stride]. The
-// last panel begins early, so that it is whole, and computes a few again.
-template <typename Tiles, typename Out, typename Sums>
-void by_panels(Out* out, std::int64_t rows, std::int64_t in, std::int64_t outs, std::int64_t width,
-               std::int64_t stride, const Sums& sums) {
-  const auto grain = std::max<std::int64_t>(1, kThreadWork / (stride * in * width));
-  at::parallel_for(0, (outs + width - 1) / width, grain, [&](std::int64_t begin, std::int64_t end) {
-    [[maybe_unused]] const Tiles tiles;
-    std::vector<float> panel(static_cast<std::size_t>(width * stride));
+// Panels of kAmxPanel outputs, several threads: sums(first, into) computes those from `first` on, [kAmxPanel, stride].
+// The last panel begins early, so that it is whole, and computes a few again.
+template <typename Out, typename Sums>
+void by_tiles(Out* out, std::int64_t rows, std::int64_t in, std::int64_t outs, std::int64_t stride, const Sums& sums) {
+  constexpr auto kWidth = kAmxPanel;
+  const auto grain = std::max<std::int64_t>(1, kThreadWork / (stride * in * kWidth));
+  at::parallel_for(0, (outs + kWidth - 1) / kWidth, grain, [&](std::int64_t begin, std::int64_t end) {
+    const AmxTiles tiles;
+    std::vector<float> panel(static_cast<std::size_t>(kWidth * stride));
     for (auto i = begin; i < end; ++i) {
-      const auto first = std::min(i * width, outs - width);
+      const auto first = std::min(i * kWidth, outs - kWidth);
       sums(first, panel.data());
       for (std::int64_t r = 0; r < rows; ++r) {
         const float* from = panel.data() + r;
-        for (auto n = i * width - first; n < width; ++n) {
+        for (auto n = i * kWidth - first; n < kWidth; ++n) {
           out[r * outs + first + n] = from[n * stride];
         }
       }
@@ -74,30 +77,51 @@ std::vector<at::BFloat16> pack_rows(const at::BFloat16* x, std::int64_t rows, st
 }
 
 template <typename T, typename Out>
-void multiply(const T* x, const T* weight, Out* out, std::int64_t rows, std::int64_t in, std::int64_t outs,
-              RowKernel kernel) {
-  struct NoTiles {};
-  if (kernel == RowKernel::kPlain) {
-    by_panels<NoTiles>(out, rows, in, outs, 1, rows, [&](std::int64_t first, float* sums) {
-      for (std::int64_t r = 0; r < rows; ++r) {
-        sums[r] = dot_of(x + r * in, weight + first * in, in);
-      }
-    });
-  } else if (kernel == RowKernel::kAvx512) {
-    const auto block = std::max(kSmallestBlock, kBlockNumbers / in);
-    for (std::int64_t begin = 0; begin < rows; begin += block) {
-      const auto count = std::min(block, rows - begin);
-      by_panels<NoTiles>(out + begin * outs, count, in, outs, kAvx512Panel, count,
-                         [&](std::int64_t first, float* sums) {
-                           avx512_dots(x + begin * in, count, weight + first * in, in, sums);
-                         });
-    }
-  } else if constexpr (std::is_same_v<T, at::BFloat16>) {
+void amx_multiply(const T* x, const T* weight, Out* out, std::int64_t rows, std::int64_t in, std::int64_t outs) {
+  if constexpr (std::is_same_v<T, at::BFloat16>) {
     const auto groups = (rows + kRowGroup - 1) / kRowGroup;
     const auto packed = pack_rows(x, rows, in, groups);
-    by_panels<AmxTiles>(out, rows, in, outs, kAmxPanel, groups * kRowGroup, [&](std::int64_t first, float* sums) {
+    by_tiles(out, rows, in, outs, groups * kRowGroup, [&](std::int64_t first, float* sums) {
       amx_sums(packed.data(), groups, weight + first * in, in, sums);
     });
+  }
+}
+
+template <typename T, typename Out>
+void multiply(const T* x, const Tensor& weight, Out* out, std::int64_t rows, RowKernel kernel) {
+  const auto in = weight.size(1);
+  const auto outs = weight.size(0);
+  if (kernel == RowKernel::kAmx) {
+    amx_multiply(x, weight.data_ptr<T>(), out, rows, in, outs);
+    return;
+  }
+  const auto shared = RowWeight<T>::of(weight, kernel);
+  const auto grain = std::max<std::int64_t>(1, kThreadWork / (rows * in * shared.share()));
+  at::parallel_for(0, shared.shares(), grain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = begin; i < end; ++i) {
+      shared.multiply(x, rows, i, out, outs);
+    }
+  });
+}
+
+void panel_of(RowKernel kernel, const float* x, std::int64_t rows, const float* weight, std::int64_t in, float* sums) {
+  static_cast<void>(kernel);
+  avx512_dots(x, rows, weight, in, sums);
+}
+
+void panel_of(RowKernel kernel, const at::BFloat16* x, std::int64_t rows, const at::BFloat16* weight, std::int64_t in,
+              float* sums) {
+  kernel == RowKernel::kAvx512Bf16 ? avx512_bf16_dots(x, rows, weight, in, sums)
+                                   : avx512_dots(x, rows, weight, in, sums);
+}
+
+// Sums of a panel, [rows, kAvx512Panel], go to their places from output `from` of the panel on.
+template <typename Out>
+void place_panel(const float* sums, std::int64_t rows, std::int64_t from, Out* out, std::int64_t stride) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (auto n = from; n < kAvx512Panel; ++n) {
+      out[r * stride + n] = sums[r * kAvx512Panel + n];
+    }
   }
 }
 
@@ -107,6 +131,38 @@ bool has_kernels(const Tensor& weight) {
 }
 
 }  // namespace
+
+template <typename T>
+template <typename Out>
+void RowWeight<T>::multiply(const T* x, std::int64_t rows, std::int64_t number, Out* out, std::int64_t stride) const {
+  const auto begin = number * share();
+  const auto end = std::min(begin + share(), outs);
+  if (kernel == RowKernel::kPlain) {
+    for (auto n = begin; n < end; ++n) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        out[r * stride + n] = dot_of(x + r * in, data + n * in, in);
+      }
+    }
+    return;
+  }
+  const auto block = std::clamp(kBlockNumbers / in, kSmallestBlock, kLargestBlock);
+  float sums[kLargestBlock * kAvx512Panel];
+  for (std::int64_t first = 0; first < rows; first += block) {
+    const auto count = std::min(block, rows - first);
+    for (auto n = begin; n < end; n += kAvx512Panel) {
+      // The last panel begins early, so that it is whole, and computes a few again.
+      const auto panel = std::min(n, outs - kAvx512Panel);
+      panel_of(kernel, x + first * in, count, data + panel * in, in, sums);
+      place_panel(sums, count, n - panel, out + first * stride + panel, stride);
+    }
+  }
+}
+
+template void RowWeight<float>::multiply(const float*, std::int64_t, std::int64_t, float*, std::int64_t) const;
+template void RowWeight<at::BFloat16>::multiply(const at::BFloat16*, std::int64_t, std::int64_t, float*,
+                                                std::int64_t) const;
+template void RowWeight<at::BFloat16>::multiply(const at::BFloat16*, std::int64_t, std::int64_t, at::BFloat16*,
+                                                std::int64_t) const;
 
 std::vector<RowKernel> row_kernels(const Tensor& weight) {
   std::vector<RowKernel> kernels;
@@ -121,6 +177,9 @@ std::vector<RowKernel> row_kernels(const Tensor& weight) {
   if (has_avx512() && outs >= kAvx512Panel && whole) {
     kernels.push_back(RowKernel::kAvx512);
   }
+  if (has_avx512_bf16() && outs >= kAvx512Panel && narrow && whole) {
+    kernels.push_back(RowKernel::kAvx512Bf16);
+  }
   if (has_amx() && outs >= kAmxPanel && narrow && whole) {
     kernels.push_back(RowKernel::kAmx);
   }
@@ -133,6 +192,8 @@ std::string_view name_of(RowKernel kernel) {
       return "plain";
     case RowKernel::kAvx512:
       return "AVX-512";
+    case RowKernel::kAvx512Bf16:
+      return "AVX-512 BF16";
     case RowKernel::kAmx:
       return "AMX";
   }
@@ -155,7 +216,7 @@ Tensor row_product(const Tensor& x, const Tensor& weight, bool wide, RowKernel k
   const bool narrow = weight.scalar_type() == at::kBFloat16;
   Tensor out = at::empty(shape, x.options().dtype(wide || !narrow ? at::kFloat : at::kBFloat16));
   const auto multiply_into = [&]<typename T, typename Out>(const T* from, Out* to) {
-    multiply(from, weight.data_ptr<T>(), to, rows.size(0), rows.size(1), weight.size(0), kernel);
+    multiply<T, Out>(from, weight, to, rows.size(0), kernel);
   };
   if (rows.size(0) == 0) {
     return out;

@@ -16,9 +16,10 @@ namespace desta::models {
 // Ways to compute a product. They differ in rounding; which one is taken depends on the machine, the type and
 // the weight's shape alone.
 enum class RowKernel {
-  kPlain,   // loops, for every machine
-  kAvx512,  // fused multiply-adds, 16 inputs a vector
-  kAmx,     // tiles of 16 x 16, bfloat16 only
+  kPlain,       // loops, for every machine
+  kAvx512,      // fused multiply-adds, 16 inputs a vector
+  kAvx512Bf16,  // AVX-512's dot products of bfloat16 pairs, 32 inputs a vector
+  kAmx,         // tiles of 16 x 16, bfloat16 only
 };
 
 // x [..., in], weight [out, in] -> [..., out], in x's type, or in float32 if `wide`. Sums are in float32.
