@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Keeps a job running on a machine without a scheduler: see --help.
 set -u
-source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/await.sh"
 
 usage() {
   cat <<'EOT'
@@ -127,6 +126,23 @@ for signal in TERM INT HUP USR1; do
   trap "pass_on $signal" "$signal"
 done
 
+# Waits for the job to end and sets `code`. A trapped signal cuts `wait` short; 127 says that a child
+# has been waited for already.
+await() {
+  local status
+  while :; do
+    interrupted=
+    wait "$child" 2>/dev/null # without the shell's own word on how it died
+    status=$?
+    if [ "$status" -ne 127 ] || [ -z "$code" ]; then
+      code=$status
+    fi
+    if [ -z "$interrupted" ]; then
+      break
+    fi
+  done
+}
+
 restarts=0
 wait_seconds=$backoff
 stuck_step=
@@ -134,6 +150,7 @@ stuck=0
 set -m # the job gets a process group of its own: Ctrl-C reaches it through us alone
 while :; do
   started=$SECONDS
+  code=
   rm -f "$pipe"
   mkfifo "$pipe"
   watch_log <"$pipe" &

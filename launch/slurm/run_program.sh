@@ -1,7 +1,6 @@
 # The end of a batch script, sourced: starts $program with the script's arguments by $launcher, passes
 # Slurm's signals on to it, waits for it and ends with its exit code.
 source launch/mpi_environment.sh
-source launch/await.sh
 
 case $launcher in
   srun) start=(srun --mpi=pmix --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}") ;;
@@ -20,7 +19,8 @@ esac
 "${start[@]}" "${DESTA_BIN:-build/bin}/$program" "$@" &
 child=$!
 
-# Before the time limit, and by `scancel --batch`, Slurm signals this shell alone. SIGTERM reaches the ranks from
+# Before the time limit, and by `scancel --batch`, Slurm signals this shell alone. A trapped signal cuts
+# `wait` short, so wait again; 127 then says that the child had ended. SIGTERM reaches the ranks from
 # Slurm itself: passing it on would only make the launcher kill them.
 forward() {
   interrupted=1
@@ -30,5 +30,16 @@ forward() {
 }
 trap 'forward USR1' USR1
 trap 'forward TERM' TERM
-await
+code=
+while :; do
+  interrupted=
+  wait "$child"
+  status=$?
+  if [ "$status" -ne 127 ] || [ -z "$code" ]; then
+    code=$status
+  fi
+  if [ -z "$interrupted" ]; then
+    break
+  fi
+done
 exit "$code"
