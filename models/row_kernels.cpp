@@ -69,6 +69,8 @@ DESTA_AVX512 inline void clear(__m512 (&sum)[kOuts][kRows]) {
   }
 }
 
+// One row asks for the next four outputs' weights while it reads these: two and a half times the tokens of one
+// request and thread on an AMD EPYC. In bfloat16, half the bytes, it gained nothing.
 template <int kRows>
 DESTA_AVX512 inline void dots(const float* x, const float* weight, std::int64_t in, float* out) {
   __m512 sum[kOuts][kRows];
@@ -79,6 +81,9 @@ DESTA_AVX512 inline void dots(const float* x, const float* weight, std::int64_t 
 #pragma GCC unroll 4
     for (int n = 0; n < kOuts; ++n) {
       numbers[n] = _mm512_maskz_loadu_ps(here, weight + n * in + k);
+      if constexpr (kRows == 1) {
+        _mm_prefetch(weight + (n + kOuts) * in + k, _MM_HINT_T0);
+      }
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
