@@ -14,6 +14,7 @@ RowStream::RowStream(std::vector<std::string> ids, const StreamOptions& options,
     : ids_(std::move(ids)),
       options_(options),
       states_(ids_.size(), State::kPlanned),
+      record_file_(record),
       used_(ids_.size()),
       open_(ids_.size()) {
   if (static_cast<std::int64_t>(ids_.size()) < options_.step_rows) {
@@ -21,12 +22,17 @@ RowStream::RowStream(std::vector<std::string> ids, const StreamOptions& options,
         "{} rows are planned, fewer than batch.global_size ({}); plan more data or a smaller batch",
         ids_.size(), options_.step_rows);
   }
-  for (std::size_t row = 0; row < ids_.size(); ++row) {
-    to_write_.push_back(row);
-  }
   if (!record.empty()) {
     read_record(record);
     record_.emplace(record);
+  }
+  missing_used_ = static_cast<std::size_t>(std::ranges::count(used_, true));
+  for (const bool used : {true, false}) {
+    for (std::size_t row = 0; row < ids_.size(); ++row) {
+      if (used_[row] == used) {
+        to_write_.push_back(row);
+      }
+    }
   }
 }
 
@@ -67,10 +73,8 @@ void RowStream::read_record(const std::filesystem::path& record) {
       throw runtime::DataError("{}:{}: no record of a step: {}", record.string(), number, error.what());
     }
     epoch_steps_ = !steps_.empty() && steps_.back().epoch == step.epoch ? epoch_steps_ + 1 : 1;
-    if (step.epoch == 0) {
-      for (const auto row : step.rows) {
-        used_[row] = true;
-      }
+    for (const auto row : step.rows) {
+      used_[row] = true;
     }
     steps_.push_back(std::move(step));
   }
@@ -98,7 +102,7 @@ std::vector<std::size_t> RowStream::take(std::size_t most) {
   while (rows.size() < most && !to_write_.empty()) {
     const std::size_t row = to_write_.front();
     const auto waiting = static_cast<std::int64_t>(unused_.size() + taken_);
-    if (!used_[row] && waiting >= options_.ahead_rows) {
+    if (!used_[row] && (missing_used_ > 0 || waiting >= options_.ahead_rows)) {
       break;
     }
     to_write_.pop_front();
@@ -130,7 +134,9 @@ void RowStream::accept(std::size_t row) {
   states_[row] = State::kThere;
   --open_;
   ++accepted_;
-  if (!used_[row]) {
+  if (used_[row]) {
+    --missing_used_;
+  } else {
     unused_.push_back(row);
   }
 }
@@ -140,9 +146,9 @@ void RowStream::reject(std::size_t row) {
     return;
   }
   if (used_[row]) {
-    throw runtime::DataError("row {} made a step of this run and is refused by a filter now; use the filters "
+    throw runtime::DataError("{}: row {} made a step of this run and is refused by a filter now; use the filters "
                              "that the run began with, or another run.folder",
-                             ids_[row]);
+                             record_file_.string(), ids_[row]);
   }
   taken_ -= states_[row] == State::kTaken ? 1 : 0;
   states_[row] = State::kNever;

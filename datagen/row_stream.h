@@ -6,7 +6,8 @@
 // depends on who was fast. Later epochs: all rows, shuffled by seed and epoch, whoever wrote them. An epoch ends
 // where fewer rows are left than a step has. The record (JSON Lines: {"step": 0, "epoch": 0, "rows": [ids]})
 // says what each step was made of, and a run that is resumed makes the recorded ones of the same rows: such a
-// row that got lost before it was on disk is written again first, to the same text.
+// row that got lost before it was on disk is written again first, to the same text, and no other before all of
+// them are there: a row with the same words that came sooner would be the one that `filters.duplicates` keeps.
 #pragma once
 
 #include <cstdint>
@@ -43,13 +44,14 @@ class RowStream {
 
   // ---- The writers' side ----
 
-  // Planned rows to write next, at most so many: none when enough wait for their step.
+  // Planned rows to write next, at most so many: none when enough wait for their step, and while others write the
+  // last ones that recorded steps need.
   [[nodiscard]] std::vector<std::size_t> take(std::size_t most);
   // Rows that were taken and that nobody is writing any more.
   void give_back(const std::vector<std::size_t>& rows);
   // The row is in the dataset.
   void accept(std::size_t row);
-  // It will never be: a filter refused it. Throws DataError when a recorded step that is not over has it.
+  // It will never be: a filter refused it. Throws DataError when a recorded step has it.
   void reject(std::size_t row);
   // All planned rows are in the dataset, or never will be.
   [[nodiscard]] bool is_complete() const { return open_ == 0; }
@@ -82,7 +84,9 @@ class RowStream {
   std::vector<std::string> ids_;
   StreamOptions options_;
   std::vector<State> states_;
-  std::vector<bool> used_;             // in a step of the first epoch
+  std::filesystem::path record_file_;
+  std::vector<bool> used_;             // in a step
+  std::size_t missing_used_ = 0;       // of them: neither there nor refused; steps of a run before had them
   std::deque<std::size_t> to_write_;
   std::deque<std::size_t> unused_;     // there, and in no step yet
   std::size_t taken_ = 0;

@@ -191,6 +191,59 @@ TEST_F(RowStreamTest, RowsThatFiltersRefuseAreNeverWaitedFor) {
             [&] { const auto r = rows.rows_of(1); return std::set<std::size_t>(r.begin(), r.end()); }());
 }
 
+// Such a row is never there again: its step would be waited for without end.
+TEST_F(RowStreamTest, ARowOfARecordedStepThatAFilterRefusesNowIsAnErrorOfWhateverEpoch) {
+  std::set<std::size_t> first;
+  std::size_t later = 6;  // a row that was left over in the first epoch
+  {
+    RowStream rows = stream(6, kSmall);
+    write(rows, 6);
+    const auto of_step = rows.rows_of(0);
+    first.insert(of_step.begin(), of_step.end());
+    for (std::int64_t step = 1; later == 6; ++step) {
+      for (const auto row : rows.rows_of(step)) {
+        later = first.contains(row) ? later : row;
+      }
+    }
+  }
+  for (const std::size_t refused : {*first.begin(), later}) {
+    RowStream rows = stream(6, kSmall);
+    try {
+      rows.reject(refused);
+      ADD_FAILURE() << refused;
+    } catch (const runtime::DataError& error) {
+      EXPECT_EQ(error.what(), fmt::format("{}: row {} made a step of this run and is refused by a filter now; use the "
+                                          "filters that the run began with, or another run.folder",
+                                          record().string(), ids(6)[refused]));
+    }
+  }
+}
+
+// A row with the same words would be the one that is kept, had it come first.
+TEST_F(RowStreamTest, NoOtherRowIsWrittenBeforeThoseThatRecordedStepsNeed) {
+  {
+    RowStream rows = stream(20, kSmall);
+    for (const auto row : rows.take(8)) {
+      rows.accept(row);
+    }
+    (void)rows.rows_of(0);
+    (void)rows.rows_of(1);
+  }
+  RowStream rows = stream(20, kSmall);
+  rows.start_at(1);  // the rows of step 0 are lost, too: somebody deleted a shard
+  const auto taken = rows.take(20);
+  EXPECT_EQ(taken, (std::vector<std::size_t>{4, 5, 6, 7, 0, 1, 2, 3}));
+  EXPECT_TRUE(rows.take(20).empty());
+  for (std::size_t i = 0; i + 1 < taken.size(); ++i) {
+    rows.accept(taken[i]);
+  }
+  EXPECT_TRUE(rows.take(20).empty()) << "one is still to come";
+  rows.give_back({taken.back()});
+  EXPECT_EQ(rows.take(20), std::vector<std::size_t>{taken.back()}) << "nobody waits for a lost worker";
+  rows.accept(taken.back());
+  EXPECT_EQ(rows.take(20).size(), 8U);
+}
+
 TEST_F(RowStreamTest, TooFewRowsAreRefused) {
   EXPECT_THROW((void)stream(3, kSmall), runtime::ConfigError);
   RowStream rows = stream(5, kSmall);
