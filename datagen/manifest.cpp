@@ -90,10 +90,15 @@ bool read_line(std::istream& in, std::string& line) {
   return true;
 }
 
-// A relative path stays in the manifest's folder: whoever means another one says which.
-bool leaves_folder(const fs::path& audio) {
-  const fs::path plain = audio.lexically_normal();
-  return audio.is_relative() && !plain.empty() && *plain.begin() == "..";
+// The file of this name, seen from the manifest's folder. A relative path stays in there: whoever means another
+// folder says which.
+fs::path file_of(const std::string& name, const char* key, const fs::path& folder) {
+  const fs::path path(name);
+  const fs::path plain = path.lexically_normal();
+  if (name.find('\0') != std::string::npos || (path.is_relative() && !plain.empty() && *plain.begin() == "..")) {
+    throw DataError("\"{}\" {} leaves the manifest's folder; write it absolute", key, shown(name));
+  }
+  return path.is_absolute() ? path : folder / path;
 }
 
 ManifestRow parse_row(const std::string& text, const fs::path& folder) {
@@ -116,7 +121,7 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
   row.duration = duration_of(row.fields);
   check_confidence(row.fields);
   if (const std::string response = text_of(row.fields, {"impulse_response"}); !response.empty()) {
-    row.impulse_response = fs::path(response).is_absolute() ? fs::path(response) : folder / response;
+    row.impulse_response = file_of(response, "impulse_response", folder);
   }
   std::string audio = text_of(row.fields, {"audio_filepath", "audio_path", "audio"});
   if (!row.seed_description.empty()) {
@@ -128,10 +133,7 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
   if (audio.empty()) {
     throw DataError("\"audio_filepath\" is missing or empty");
   }
-  if (audio.find('\0') != std::string::npos || leaves_folder(audio)) {
-    throw DataError("\"audio_filepath\" {} leaves the manifest's folder; write it absolute", shown(audio));
-  }
-  row.audio = fs::path(audio).is_absolute() ? fs::path(audio) : folder / audio;
+  row.audio = file_of(audio, "audio_filepath", folder);
   if (row.id.empty()) {
     row.id = runtime::to_hex(runtime::hash64(audio + "\n" + row.transcription));
   }
@@ -139,9 +141,10 @@ ManifestRow parse_row(const std::string& text, const fs::path& folder) {
 }
 
 fs::path relative_to_folder(const fs::path& audio, const fs::path& folder) {
-  const fs::path relative = fs::absolute(audio).lexically_normal().lexically_relative(
-      fs::absolute(folder.empty() ? "." : folder).lexically_normal());
-  return relative.empty() || *relative.begin() == ".." ? audio : relative;
+  const fs::path whole = fs::absolute(audio).lexically_normal();
+  const fs::path relative =
+      whole.lexically_relative(fs::absolute(folder.empty() ? "." : folder).lexically_normal());
+  return relative.empty() || *relative.begin() == ".." ? whole : relative;
 }
 
 }  // namespace

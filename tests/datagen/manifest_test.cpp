@@ -70,14 +70,15 @@ TEST(Manifest, HostileLinesAreNamedAndLoseNothingElse) {
              "{\"audio_filepath\": \"c.wav\", \"transcription\": \"\xff\xfe\"}\n"
              "{\"audio_filepath\": \"d\\u0000.wav\"}\n"
              "{\"audio_filepath\": \"in/../e.wav\"}\n" +
-             large);
+             large + "\n{\"audio_filepath\": \"f.wav\", \"impulse_response\": \"../../etc/hall.wav\"}\n");
   const ManifestReport report = read_manifest(folder / "m.jsonl");
   ASSERT_EQ(report.rows.size(), 2U);
   EXPECT_EQ(report.rows[0].audio, folder / "a.wav");
   EXPECT_EQ(report.rows[1].audio, folder / "in/../e.wav");
   const std::vector<std::string> expected = {"2: \"audio_filepath\" \"../secret.wav\" leaves", "3: \"audio_filepath\"",
                                              "4: a line of more than 1 MiB", "5: not UTF-8", "6: \"audio_filepath\"",
-                                             "8: a line of more than 1 MiB"};
+                                             "8: a line of more than 1 MiB",
+                                             "9: \"impulse_response\" \"../../etc/hall.wav\" leaves"};
   ASSERT_EQ(report.problems.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
     EXPECT_TRUE(report.problems[i].starts_with((folder / "m.jsonl").string() + ":" + expected[i])) << report.problems[i];
@@ -152,6 +153,10 @@ TEST(Manifest, ANameWithoutAFolderIsInThisOne) {
   row.transcription = "one";
   EXPECT_NO_THROW(write_manifest("manifest.jsonl", {row}));
   EXPECT_EQ(read_manifest(folder / "manifest.jsonl").rows.at(0).audio, folder / "a.wav");
+  fs::create_directories("lists");
+  EXPECT_NO_THROW(write_manifest("lists/manifest.jsonl", {row}));
+  EXPECT_EQ(read_manifest(folder / "lists/manifest.jsonl").rows.at(0).audio, fs::current_path() / "a.wav")
+      << "one outside is written whole";
   fs::current_path(before);
 }
 
