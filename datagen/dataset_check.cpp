@@ -8,6 +8,7 @@
 #include "datagen/dataset_shard.h"
 #include "datagen/dataset_statistics.h"
 #include "datagen/key_set.h"
+#include "datagen/rejected_rows.h"
 #include "runtime/core/error.h"
 #include "runtime/core/hash.h"
 
@@ -54,6 +55,13 @@ class Check {
       }
     }
     check_ids_differ();
+    try {
+      for (const std::string& problem : read_rejected(folder).problems) {
+        complain(problem);
+      }
+    } catch (const runtime::Error& error) {
+      complain(error.what());
+    }
     for (std::uint32_t shard = 0; shard < shards_.size(); ++shard) {
       if (!damaged_.contains(shard)) {
         result_.whole.push_back(shards_[shard].filename().string());

@@ -20,9 +20,9 @@ struct DatasetCheck {
 
 // Looks at every shard's format, version, columns and checksums, at every row's checksum and metadata,
 // whether its id is the key of what it holds (where the decoding settings are known: rows of version 2, and
-// imported ones) and its only one, and, with `audio`, whether its recording is there and not empty. Each
-// problem is given to `report` as one line that names file and row. Throws DataError for a folder that is
-// no dataset.
+// imported ones) and its only one, at every line of rejected.jsonl, and, with `audio`, whether a row's
+// recording is there and not empty. Each problem is given to `report` as one line that names file and row.
+// Throws DataError for a folder that is no dataset.
 [[nodiscard]] DatasetCheck check_dataset(const std::filesystem::path& folder, bool audio,
                                          const std::function<void(const std::string&)>& report);
 

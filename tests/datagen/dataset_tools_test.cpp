@@ -256,6 +256,15 @@ TEST_F(DatasetCheckTest, FindsKeysThatAreNotTheIds) {
   EXPECT_TRUE(holds(problems_[0], "row 1: its id is " + described_row(1).id)) << problems_[0];
 }
 
+TEST_F(DatasetCheckTest, NamesADamagedLineOfWhatFiltersTookOut) {
+  write_described(folder_.path(), 0, 3, 5);
+  append_rejected(folder_.path(), {{described_row(7), {"min_words", "2 words"}}, {described_row(8), {"min_words", ""}}});
+  EXPECT_EQ(check().problems, 0U);
+  overwrite(rejected_file(folder_.path()), "\"reason\"", "\"r?ason\"");
+  EXPECT_EQ(check().problems, 1U);
+  EXPECT_TRUE(problems_[0].starts_with(rejected_file(folder_.path()).string() + ":1: ")) << problems_[0];
+}
+
 TEST_F(DatasetCheckTest, LooksForRecordingsWhenAsked) {
   DatasetWriter writer(folder_.path());
   for (int i = 0; i < 6; ++i) {
