@@ -1,4 +1,4 @@
-// The inner loops of PagedKvCache::attend(). Private to this folder.
+// The inner loops of attend_row() (page_attention.h). Private to this folder.
 #pragma once
 
 #include <ATen/ATen.h>
