@@ -90,6 +90,12 @@ void require_same(const Checkpoint& checkpoint, const RunIdentity& identity) {
   for (const auto& [setting, value] : identity) {
     const auto known = checkpoint.identity.find(setting);
     if (known != checkpoint.identity.end() && known->second != value) {
+      if (setting == kRowsOfIdentity) {
+        throw runtime::ConfigError(
+            "{}: was trained on other rows (hash {}, now {}): the dataset has changed since, or data, filters, or "
+            "what rows are made with; set it back, or give this run a run.folder of its own",
+            checkpoint.path.string(), known->second, value);
+      }
       throw runtime::ConfigError(
           "{}: was trained with {} {}, this run has {}; set it back, or give this run a run.folder "
           "of its own",

@@ -16,6 +16,8 @@ namespace desta::trainer {
 
 // What a run must have in common with the one it goes on with, by setting ("run.seed").
 using RunIdentity = std::map<std::string, std::string>;
+// The setting of a RunIdentity that stands for the rows to learn from, as a hash.
+inline constexpr const char* kRowsOfIdentity = "data.folder (hash of its rows)";
 
 // What a checkpoint holds.
 struct Checkpoint {

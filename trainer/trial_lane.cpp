@@ -36,7 +36,7 @@ RunIdentity identity_of(const TrainingOptions& options, const ModelShapes& shape
           {"adapter.dropout", fmt::format("{}", adapter.dropout)},
           {"batch.max_text_tokens", std::to_string(options.batch.max_text_tokens)},
           {"batch.global_size", std::to_string(options.batch.global_size)},
-          {"data.folder (hash of its rows)", runtime::to_hex(rows)},
+          {kRowsOfIdentity, runtime::to_hex(rows)},
           {"train.what", options.train.what},
           {"train.start_from", options.train.start_from}};
   if (shapes.lora.has_value()) {

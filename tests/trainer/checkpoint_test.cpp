@@ -402,6 +402,23 @@ TEST_F(CheckpointTest, AnotherIdentityIsRefusedAndNothingIsLost) {
   EXPECT_EQ(list_checkpoints(run_).size(), 1u);
 }
 
+// Their hash alone tells nobody that it was the filters.
+TEST_F(CheckpointTest, OfOtherRowsItIsSaidWhatMakesThem) {
+  Trial trial = make_trial();
+  advance(trial);
+  const auto path = save(run_, trial, {}, {{kRowsOfIdentity, "00ff"}});
+  std::vector<std::string> problems;
+  try {
+    (void)load_newest_checkpoint(run_, trial, problems, {{kRowsOfIdentity, "ff00"}});
+    FAIL();
+  } catch (const runtime::ConfigError& error) {
+    EXPECT_EQ(error.what(), path.string() +
+                                ": was trained on other rows (hash 00ff, now ff00): the dataset has changed since, or "
+                                "data, filters, or what rows are made with; set it back, or give this run a "
+                                "run.folder of its own");
+  }
+}
+
 TEST_F(CheckpointTest, SavingOverADamagedCheckpointReplacesIt) {
   Trial trial = make_trial();
   advance(trial);
