@@ -81,6 +81,10 @@ fs::path JobConfig::dataset_folder(const std::string& name) const {
   return fs::path(data.folder) / "dataset" / name;
 }
 
+fs::path JobConfig::measured_file(const std::string& name) const {
+  return fs::path(data.folder) / "measured" / (name + ".jsonl");
+}
+
 JobConfig load_config(const fs::path& path, const std::vector<std::string>& overrides) {
   const YAML::Node root = load_yaml_map(path);
   std::vector<std::string> overridden;

@@ -100,6 +100,8 @@ struct JobConfig {
   // Where data generation puts things and training finds them.
   [[nodiscard]] std::filesystem::path speech_folder(const std::string& name) const;
   [[nodiscard]] std::filesystem::path dataset_folder(const std::string& name) const;
+  // What was measured on the recordings of a set, for the next time.
+  [[nodiscard]] std::filesystem::path measured_file(const std::string& name) const;
 };
 
 // Reads `path` and applies `overrides` ("key.path=value", the value in YAML), in order.

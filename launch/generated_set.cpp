@@ -57,7 +57,8 @@ GeneratedSet open_set(runtime::ActorSystem& system, const JobConfig& config, con
                    system.spawn<actors::DatasetActor>({.name = "dataset/" + name},
                                                       config.dataset_folder(name).string(),
                                                       static_cast<std::uint64_t>(config.data.rows_per_shard)),
-                   plan_rows(config, measure_manifest(system, name, manifest, config.data.metadata))};
+                   plan_rows(config, measure_manifest(system, name, manifest, config.data.metadata,
+                                              config.measured_file(name)))};
   set.asked = set.planned.size();
   set.dataset.call<&actors::DatasetActor::set_filters>(filters_of(config, recipe_of(config))).get();
   return set;

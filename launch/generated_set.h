@@ -24,7 +24,7 @@ struct GeneratedSet {
   void log_losses();
 };
 
-// Measures the manifest's recordings and plans its rows. Throws as measure_manifest(), plan_rows() and
+// Measures those of the manifest's recordings that were not measured before and plans its rows. Throws as measure_manifest(), plan_rows() and
 // recipe_of() do.
 [[nodiscard]] GeneratedSet open_set(runtime::ActorSystem& system, const JobConfig& config,
                                     const std::string& name, const std::string& manifest);

@@ -1,6 +1,7 @@
 // Manifests with everything that is known of their recordings.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,8 @@ namespace desta::launch {
 
 // Manifest rows with their audio measured by the extractor actors: annotated attributes, measured ones and
 // those of models; of two of the same name the first of these three. Recordings that cannot be read are named in
-// the log and left out.
+// the log and left out. `kept`: the file in which measurements are kept for the next time (measurement_store.h);
+// what stands there is not measured again.
 struct MeasuredRow {
   std::string audio;
   std::string transcription;
@@ -25,7 +27,8 @@ struct MeasuredRow {
 [[nodiscard]] std::vector<MeasuredRow> measure_manifest(runtime::ActorSystem& system,
                                                         const std::string& label,
                                                         const std::string& manifest,
-                                                        const datagen::MetadataOptions& options);
+                                                        const datagen::MetadataOptions& options,
+                                                        const std::filesystem::path& kept = {});
 
 // What stands in a dataset's rows for the LLM that answered: its path and fingerprint. Throws ModelError.
 [[nodiscard]] std::string generator_name(const JobConfig& config);

@@ -71,6 +71,31 @@ TEST_F(DataJob, TheSameCommandTwiceWritesNothingNew) {
   EXPECT_EQ(after, before);
 }
 
+TEST_F(DataJob, AnotherPromptMeasuresNothingAnew) {
+  const fs::path data = folder_ / "measured-once";
+  const auto first = run_command(datagen(data));
+  ASSERT_EQ(first.code, 0) << first.output;
+  EXPECT_EQ(first.output.find("measured before"), std::string::npos) << first.output;
+  const auto rows = rows_of(data);
+  const fs::path wav = folder_ / "audio/05.wav";
+  const auto before = fs::last_write_time(wav);
+  fs::last_write_time(wav, before + std::chrono::seconds(1));
+  const auto second = run_command(datagen(data, "--set 'prompts=[\"Who speaks?\"]'"));
+  fs::last_write_time(wav, before);
+  const auto files = static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_ / "audio"), {}));
+  expect_end(second, 0, fmt::format("train: {} recordings were measured before, 1 to measure", files - 1));
+  const auto more = rows_of(data);
+  EXPECT_EQ(more.size(), 2 * rows.size());
+  std::map<std::string, std::set<std::string>> metadata;
+  for (const auto& [id, row] : more) {
+    metadata[row.audio_filepath].insert(row.metadata_json);
+  }
+  EXPECT_EQ(metadata.size(), files);
+  for (const auto& [audio, known] : metadata) {
+    EXPECT_EQ(known.size(), 1u) << audio << ": to the bit";
+  }
+}
+
 TEST_F(DataJob, KilledAndStartedAgainHasEachRowOnceAndTheSameRows) {
   const std::string small = "--set data.rows_per_shard=2 --set generation.batch_size=1 "
                             "--set generation.max_new_tokens=60";
