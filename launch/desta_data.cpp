@@ -13,6 +13,7 @@
 #include "datagen/dataset_rows.h"
 #include "datagen/dataset_statistics.h"
 #include "desta_version.h"
+#include "launch/number_checks.h"
 #include "launch/report_errors.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -145,7 +146,7 @@ void add_commands(CLI::App& app, Arguments& arguments, Command& chosen) {
       ->expected(1, -1);
   sub->add_option("--rows-per-shard", arguments.rows_per_shard, "of the new one")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(launch::more_than_zero);
 }
 
 }  // namespace

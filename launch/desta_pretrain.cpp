@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 
 #include "desta_version.h"
+#include "launch/number_checks.h"
+#include "launch/report_errors.h"
 #include "models/torch_util.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -23,12 +25,16 @@ int main(int argc, char** argv) {
   app.add_option("--output", options.output, "folder of the finished model")->required();
   app.add_option("--work", options.work, "folder of the saved state")->required();
   app.add_option("--seed", options.seed, "seed of everything drawn")->capture_default_str();
-  app.add_option("--steps", options.steps, "updates in all")->capture_default_str();
-  app.add_option("--batch-size", options.batch_size, "dialogues or clips a step")
-      ->capture_default_str();
-  app.add_option("--learning-rate", options.optimizer.learning_rate)->capture_default_str();
-  app.add_option("--save-every", options.save_every, "steps")->capture_default_str();
-  app.add_option("--evaluate-every", options.evaluate_every, "steps")->capture_default_str();
+  const auto add_positive = [&app](const std::string& name, auto& value, const std::string& what) {
+    app.add_option(name, value, what)->capture_default_str()->check(desta::launch::more_than_zero);
+  };
+  add_positive("--steps", options.steps, "updates in all");
+  add_positive("--batch-size", options.batch_size, "dialogues or clips a step");
+  add_positive("--learning-rate", options.optimizer.learning_rate, "behind the warm-up");
+  add_positive("--save-every", options.save_every, "steps");
+  app.add_option("--evaluate-every", options.evaluate_every, "steps, and at the end; 0: never")
+      ->capture_default_str()
+      ->check(desta::launch::zero_or_more);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -37,15 +43,9 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   desta::models::keep_freed_memory();
   desta::runtime::init_logging(0);
-  try {
+  return desta::launch::report_errors([&] {
     model == "llm" ? desta::trainer::pretrain_language_model(options)
                    : desta::trainer::pretrain_speech_model(options);
-  } catch (const desta::runtime::Error& error) {
-    desta::runtime::log().error("{}", error.what());
-    return desta::runtime::exit_code(error.kind());
-  } catch (const std::exception& error) {
-    desta::runtime::log().error("{}", error.what());
-    return desta::runtime::kExitFailure;
-  }
-  return desta::runtime::kExitOk;
+    return desta::runtime::kExitOk;
+  });
 }

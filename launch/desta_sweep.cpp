@@ -4,6 +4,7 @@
 
 #include "desta_version.h"
 #include "launch/job_environment.h"
+#include "launch/number_checks.h"
 #include "launch/preemption.h"
 #include "launch/program.h"
 #include "launch/sweep_plan.h"
@@ -133,7 +134,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
            "--ranks", arguments.ranks,
            "ranks at once (default: the cores of this process); data generation takes them "
            "all (default: as many as a trial)")
-        ->check(CLI::PositiveNumber);
+        ->check(launch::more_than_zero);
   };
   command("plan", "the trials, the data they share, the commands; touches nothing");
   command("status", "how far each trial is");
@@ -145,7 +146,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
     auto* slurm = sub->add_flag("--slurm", arguments.slurm,
                                 "submit a job that makes the data and an array, a task a trial");
     sub->add_option("--at-once", arguments.slurm_options.at_once, "tasks of the array at once")
-        ->check(CLI::PositiveNumber)
+        ->check(launch::more_than_zero)
         ->needs(slurm);
     sub->add_option("--sbatch-option", arguments.slurm_options.sbatch_options,
                     "an option of sbatch, as --sbatch-option=--partition=long; repeatable")

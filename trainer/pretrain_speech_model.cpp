@@ -419,7 +419,8 @@ void pretrain_speech_model(const PretrainOptions& options) {
   const auto prepared = [&] {
     datagen::Synthesiser synthesiser;
     PhonemeSet set(synthesiser, datagen::voices(Split::kTrain));
-    auto clips = held_out_clips(config, tokenizer, set, synthesiser);
+    auto clips = options.evaluate_every > 0 ? held_out_clips(config, tokenizer, set, synthesiser)
+                                            : std::vector<SpeechBatch>();
     return std::pair(std::move(set), std::move(clips));
   }();
   const PhonemeSet& phonemes = prepared.first;

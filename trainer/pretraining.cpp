@@ -40,19 +40,35 @@ std::int64_t load_state(const PretrainTask& task, const PretrainOptions& options
   if (!fs::exists(folder / "state.json")) {
     return 0;
   }
-  const json state = json::parse(runtime::read_file(folder / "state.json"));
-  if (state.at("task") != task.name) {
-    throw runtime::ModelError("{}: holds the state of '{}', not of '{}'; choose another folder",
-                              folder.string(), state.at("task").get<std::string>(), task.name);
+  std::string known;
+  std::int64_t step = 0;
+  try {
+    const json state = json::parse(runtime::read_file(folder / "state.json"));
+    known = state.at("task").get<std::string>();
+    step = state.at("step");
+    optimizer.set_updates(state.at("updates"));
+  } catch (const json::exception& error) {
+    throw runtime::ModelError("{}: damaged: {}; remove {} to start over", (folder / "state.json").string(),
+                              error.what(), folder.string());
   }
-  parameters.assign(parameters.values(),
-                    models::load_safetensors(folder / "parameters.safetensors"));
-  parameters.assign(optimizer.first_moment(),
-                    models::load_safetensors(folder / "first.safetensors"));
-  parameters.assign(optimizer.second_moment(),
-                    models::load_safetensors(folder / "second.safetensors"));
-  optimizer.set_updates(state.at("updates"));
-  return state.at("step");
+  if (known != task.name) {
+    throw runtime::ModelError("{}: holds the state of '{}', not of '{}'; choose another folder",
+                              folder.string(), known, task.name);
+  }
+  const auto take = [&](Tensor& flat, const char* name) {
+    const TensorMap tensors = models::load_safetensors(folder / name);
+    try {
+      parameters.assign(flat, tensors);
+    } catch (const runtime::ModelError& error) {
+      throw runtime::ModelError("{}: not of the model in {}: {}; give the --output that it was begun with, or "
+                                "remove {} to start over",
+                                (folder / name).string(), options.output.string(), error.what(), folder.string());
+    }
+  };
+  take(parameters.values(), "parameters.safetensors");
+  take(optimizer.first_moment(), "first.safetensors");
+  take(optimizer.second_moment(), "second.safetensors");
+  return step;
 }
 
 }  // namespace
@@ -92,13 +108,14 @@ TensorMap pretrain(const PretrainTask& task, const PretrainOptions& options) {
     if (step % options.save_every == 0 || step == options.steps) {
       save_state(task, options, step, parameters, optimizer);
     }
-    if (step % options.evaluate_every == 0 && step != options.steps) {
+    if (options.evaluate_every > 0 && step % options.evaluate_every == 0 && step != options.steps) {
       runtime::log().info("{}: step {}: {}", task.name, step,
                            task.evaluate(parameters.tensors()));
       since = Clock::now();
     }
   }
-  runtime::log().info("{}: finished: {}", task.name, task.evaluate(parameters.tensors()));
+  runtime::log().info("{}: finished: {}", task.name,
+                      options.evaluate_every > 0 ? task.evaluate(parameters.tensors()) : "not evaluated");
   TensorMap trained;
   for (const auto& [name, tensor] : parameters.tensors()) {
     trained[name] = tensor.detach();

@@ -19,7 +19,7 @@ struct PretrainOptions {
   std::uint64_t seed = 1;
   std::int64_t steps = 0;
   std::int64_t save_every = 200;
-  std::int64_t evaluate_every = 1000;
+  std::int64_t evaluate_every = 1000;  // and at the end; 0: never
   std::int64_t batch_size = 32;
   // Betas of DeSTA2's recipe; the rate is the usual one for models of a few million parameters.
   OptimizerOptions optimizer{.learning_rate = 1e-3, .warmup_steps = 300};
@@ -31,12 +31,12 @@ struct PretrainTask {
   models::TensorMap initial;
   // Loss of step `step` with these float32 parameters; its backward pass fills their gradients.
   std::function<at::Tensor(std::int64_t step, const models::TensorMap& parameters)> loss;
-  // One line on quality now; called every evaluate_every steps and at the end.
+  // One line on quality now.
   std::function<std::string(const models::TensorMap& parameters)> evaluate;
 };
 
 // Runs or resumes the task and returns the trained parameters.
-// Throws ModelError when `work` holds the state of another task or is damaged.
+// Throws ModelError, naming the file, when `work` holds the state of another task or is damaged.
 [[nodiscard]] models::TensorMap pretrain(const PretrainTask& task, const PretrainOptions& options);
 
 // The parameters in another precision; gradients flow back through the cast.
