@@ -111,18 +111,30 @@ std::vector<Tokens> answers_to(const std::vector<GenerationRequest>& requests, c
   return tokens;
 }
 
-// One request at a time, the whole sequence anew for each token, with the products of training.
-Tokens plain_loop(const Llama& llama, const GenerationRequest& request, const AnswerOptions& how) {
+// Tokens of an answer that a plain loop would not have taken behind those before them: one sequence at a time, with the
+// products of training. These round otherwise than the engine's, on each processor in a way of their own, so where the
+// two largest logits differ by no more than that, either is the likeliest.
+std::int64_t strange_tokens(const Llama& llama, const GenerationRequest& request, const Tokens& answer,
+                            const AnswerOptions& how) {
+  constexpr double kRounding = 5e-5;  // of the largest logit; llama_rows_test allows half of it
   const at::NoGradGuard no_grad;
   runtime::Random random(request.seed);
   Tokens all = request.tokens;
-  while (static_cast<std::int64_t>(all.size() - request.tokens.size()) < how.max_new_tokens) {
-    const at::Tensor hidden = llama.run_layers(llama.embed(at::tensor(all, at::kLong).unsqueeze(0)));
-    at::Tensor logits = llama.logits(hidden)[0].select(0, hidden.size(1) - 1).clone();
-    const std::span<float> row(logits.data_ptr<float>(), static_cast<std::size_t>(logits.numel()));
-    all.push_back(models::sample(row, how.sampling, random, all));
+  all.insert(all.end(), answer.begin(), answer.end());
+  const at::Tensor hidden = llama.run_layers(llama.embed(at::tensor(all, at::kLong).unsqueeze(0)));
+  const at::Tensor logits = llama.logits(hidden)[0];
+  std::int64_t strange = 0;
+  for (std::size_t i = 0; i < answer.size(); ++i) {
+    const auto place = request.tokens.size() + i;
+    const at::Tensor row = logits[static_cast<std::int64_t>(place) - 1].clone();
+    const double short_of_best = (row.max() - row[answer[i]]).item<double>();
+    const bool as_good = how.sampling.temperature == 0 && short_of_best <= kRounding * row.abs().max().item<double>();
+    const std::span<float> numbers(row.data_ptr<float>(), static_cast<std::size_t>(row.numel()));
+    const Tokens before(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(place));
+    const auto taken = models::sample(numbers, how.sampling, random, before);
+    strange += taken == answer[i] || as_good ? 0 : 1;
   }
-  return {all.begin() + static_cast<std::ptrdiff_t>(request.tokens.size()), all.end()};
+  return strange;
 }
 
 class TextOfModel : public testing::TestWithParam<std::string> {};
@@ -133,9 +145,13 @@ TEST_P(TextOfModel, IsThatOfAPlainLoopInFloat32) {
   for (const auto& how : {greedy(24), sampled(24)}) {
     const auto answers = answers_to(requests, model.llama, how, {.most_running = 5, .prompt_rows = 40});
     ASSERT_EQ(answers.size(), requests.size());
+    std::int64_t strange = 0;
     for (std::size_t i = 0; i < requests.size(); ++i) {
-      EXPECT_EQ(answers[i], plain_loop(model.llama, requests[i], how)) << "request " << i;
+      EXPECT_EQ(answers[i].size(), 24u) << "request " << i;
+      strange += strange_tokens(model.llama, requests[i], answers[i], how);
     }
+    // Of 336 draws one may hit the edge between two tokens.
+    EXPECT_LE(strange, how.sampling.temperature > 0 ? 1 : 0);
   }
 }
 
@@ -158,7 +174,8 @@ TEST(GenerationEngine, IsAPlainLoopForAThousandSeeds) {
   EXPECT_GT(counts.shared_positions, 0);
   ASSERT_EQ(answers.size(), requests.size());
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    ASSERT_EQ(answers[i], plain_loop(model.llama, requests[i], greedy(10))) << "seed " << i;
+    ASSERT_EQ(answers[i].size(), 10u) << "seed " << i;
+    ASSERT_EQ(strange_tokens(model.llama, requests[i], answers[i], greedy(10)), 0) << "seed " << i;
   }
 }
 
