@@ -19,7 +19,8 @@ struct KeyAndValue {
 // (q key_weight) states^T, and (weights states) value_weight^T is weights v.
 //   q: [batch, queries, width]; states: [batch, time, width_of_states].
 // Returns [batch, queries, width]. Weights are dropped with `dropout_probability` when a generator is given.
-// For the backward pass the weights [batch, heads * queries, time] are kept, and nothing else of the states' length.
+// For the backward pass the weights [batch, heads * queries, time] are kept, before and after some were dropped, and
+// nothing else of the states' length.
 [[nodiscard]] at::Tensor folded_attention(const at::Tensor& q, const at::Tensor& states, const KeyAndValue& projections,
                                           std::int64_t heads, double dropout_probability = 0.0,
                                           const c10::optional<at::Generator>& generator = c10::nullopt);
