@@ -261,7 +261,7 @@ TEST_F(DatasetCheckTest, NamesADamagedLineOfWhatFiltersTookOut) {
   append_rejected(folder_.path(), {{described_row(7), {"min_words", "2 words"}}, {described_row(8), {"min_words", ""}}});
   EXPECT_EQ(check().problems, 0U);
   overwrite(rejected_file(folder_.path()), "\"reason\"", "\"r?ason\"");
-  EXPECT_EQ(check().problems, 1U);
+  ASSERT_EQ(check().problems, 1U);
   EXPECT_TRUE(problems_[0].starts_with(rejected_file(folder_.path()).string() + ":1: ")) << problems_[0];
 }
 
