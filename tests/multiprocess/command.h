@@ -8,13 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace desta::tests {
@@ -61,6 +64,60 @@ inline std::string read_text(const std::filesystem::path& path) {
   text << in.rdbuf();
   return text.str();
 }
+
+// Processes that run `program` with `argument` among their arguments, whoever started them.
+inline std::vector<pid_t> processes_of(const std::string& program, const std::string& argument) {
+  std::vector<pid_t> found;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    if (pid > 0 && read_text(entry.path() / "comm") == program + "\n" &&
+        ('\0' + read_text(entry.path() / "cmdline")).find('\0' + argument + '\0') != std::string::npos) {
+      found.push_back(pid);
+    }
+  }
+  return found;
+}
+
+// Processes that stand still as long as it lives: however fast they are, what they are sent meanwhile finds them where
+// they were.
+class Standstill {
+ public:
+  explicit Standstill(std::vector<pid_t> pids) : pids_(std::move(pids)) { send(SIGSTOP); }
+  Standstill(const Standstill&) = delete;
+  Standstill& operator=(const Standstill&) = delete;
+  ~Standstill() { send(SIGCONT); }
+
+  // Waits, at most so long, until a signal waits for one of them, or one is gone.
+  void wait_for_signal(std::chrono::seconds patience) const {
+    const auto limit = std::chrono::steady_clock::now() + patience;
+    while (!is_reached() && std::chrono::steady_clock::now() < limit) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+ private:
+  void send(int number) const {
+    for (const pid_t pid : pids_) {
+      ::kill(pid, number);
+    }
+  }
+  [[nodiscard]] bool is_reached() const {
+    constexpr unsigned long long kOfStopping = 1ULL << (SIGSTOP - 1) | 1ULL << (SIGCONT - 1);
+    return std::any_of(pids_.begin(), pids_.end(), [](pid_t pid) {
+      const std::string status = read_text(fmt::format("/proc/{}/status", pid));
+      for (const std::string field : {"SigPnd:", "ShdPnd:"}) {
+        const auto at = status.find(field);
+        if (at == std::string::npos || (std::stoull(status.substr(at + field.size()), nullptr, 16) & ~kOfStopping) != 0) {
+          return true;
+        }
+      }
+      return false;
+    });
+  }
+
+  const std::vector<pid_t> pids_;
+};
 
 // A command that runs beside the test, so that the test can kill it or parts of it.
 class Background {

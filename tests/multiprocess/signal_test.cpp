@@ -22,16 +22,24 @@ class Signals : public JobTest {
     const std::string command = long_run(run, 1, more);
     return command.substr(command.find(bin("desta-train")));
   }
-  // Starts `command` with its output in `log`, calls `ask` after its third step, and waits.
+  // Starts `command` with its output in `log`, calls `ask` after its third step, and waits. The run stands still until
+  // what was asked has reached it; with `at_full_speed` it goes on meanwhile.
   static Finished stopped_after_three_steps(const fs::path& run, const std::string& command,
-                                            const std::function<void(const Background&)>& ask) {
+                                            const std::function<void(const Background&)>& ask,
+                                            bool at_full_speed = false) {
     const fs::path log = folder_ / "output";
     Background job(fmt::format("env {} >{} 2>&1", command, log.string()));
     if (!job.wait_until([&] { return losses_of(run).contains(3); })) {
       ADD_FAILURE() << "ended before step 3";
       return {job.code(), read_text(log)};
     }
-    ask(job);
+    if (at_full_speed) {
+      ask(job);
+    } else {
+      const Standstill still(processes_of("desta-train", "run.folder=" + run.string()));
+      ask(job);
+      still.wait_for_signal(std::chrono::seconds(10));
+    }
     EXPECT_FALSE(job.wait_until([] { return false; })) << "hangs";
     EXPECT_TRUE(job.ended());
     return {job.code(), read_text(log)};
@@ -148,23 +156,24 @@ TEST_F(Signals, ASecondInterruptEndsAtOnceAndASecondTerminationDoesNot) {
   // Where the job has stopped in good order before its second interrupt came, once more.
   for (int attempt = 0; attempt < 5 && interrupted.code != 128 + SIGINT; ++attempt) {
     const fs::path run = folder_ / fmt::format("twice-{}", attempt);
-    interrupted = stopped_after_three_steps(run, long_process(run), [](const Background& job) {
+    const auto twice = [](const Background& job) {
       // One after the other: two that wait for delivery are one.
       for (int i = 0; i < 2; ++i) {
         ::kill(job.pid(), SIGINT);
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
-    });
+    };
+    interrupted = stopped_after_three_steps(run, long_process(run), twice, /*at_full_speed=*/true);
   }
   EXPECT_EQ(interrupted.code, 128 + SIGINT) << interrupted.output;
   const fs::path other = folder_ / "twice-term";
-  const auto terminated =
-      stopped_after_three_steps(other, long_process(other), [](const Background& job) {
-        for (int i = 0; i < 5; ++i) {
-          ::kill(job.pid(), SIGTERM);
-          std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
-      });
+  const auto five_times = [](const Background& job) {
+    for (int i = 0; i < 5; ++i) {
+      ::kill(job.pid(), SIGTERM);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  const auto terminated = stopped_after_three_steps(other, long_process(other), five_times, /*at_full_speed=*/true);
   expect_end(terminated, 75, "stopping: signal SIGTERM");
   expect_last_step_is_saved(other);
 }
@@ -191,12 +200,12 @@ TEST_F(Signals, ASignalWhileModelsLoadIsHonouredBeforeTheFirstStep) {
 TEST_F(Signals, TheTimeLimitStopsInTime) {
   const fs::path run = folder_ / "limit";
   const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  // The limit is far, the margin nearly as large: steps go on for some seconds.
+  // The limit is far, the margin nearly as large: there are 15 seconds to start in and to do some steps.
   const auto stopped = run_command(fmt::format(
       "env SLURM_JOB_ID=17 SLURM_JOB_END_TIME={} PATH={}:$PATH {}", now + 1000,
       fake_scontrol(run).string(),
       found_by_path(
-          long_run(run, 2, "--set training.steps=1000000 --set preemption.margin_seconds=993"))));
+          long_run(run, 2, "--set training.steps=1000000 --set preemption.margin_seconds=985"))));
   expect_end(stopped, 75, "stopping: the time limit");
   EXPECT_NE(stopped.output.find("Slurm job 17, restart 0"), std::string::npos) << stopped.output;
   const auto losses = losses_of(run);
