@@ -1,5 +1,7 @@
 // mpirun -n (stages x replicas) pipeline_gradient_test <folder> <stages> <replicas>
-//        [<train.what> [<schedule> <chunks> [<batch.cut>]]]
+//        [<train.what> [<schedule> <chunks> [<batch.cut> [<further>]]]]
+//
+// further: "features", the encoder's outputs come from a cache; "plain", nothing is shared between rows or done ahead.
 //
 // The gradient of what learns, from a pipeline, equals plain autograd over the whole model in one
 // process, row by row without padding and in training order, however the rows are dealt out; nothing else crosses between replicas; and no frozen tensor
@@ -137,7 +139,7 @@ int main(int argc, char** argv) {
   runtime::MpiEnvironment mpi(&argc, &argv);
   require(argc >= 4,
           "usage: pipeline_gradient_test <folder> <stages> <replicas> [<train.what> [<schedule> <chunks> "
-          "[<batch.cut>]]]");
+          "[<batch.cut> [features|plain]]]]");
   const std::filesystem::path folder = argv[1];
   const auto world = runtime::make_communicator("auto", mpi);
   trainer::TrainingOptions options;
@@ -158,6 +160,13 @@ int main(int argc, char** argv) {
   }
   if (argc > 7) {
     options.batch.cut = argv[7];
+  }
+  const std::string further = argc > 8 ? argv[8] : "";
+  if (further == "features") {
+    options.features = (folder / "features").string();
+  } else if (further == "plain") {
+    options.batch.share_prefix = false;
+    options.pipeline.fill = false;
   }
   options.train.lora.rank = 2;
   options.train.encoder_layers = 2;
