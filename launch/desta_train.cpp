@@ -166,7 +166,8 @@ int main(int argc, char** argv) {
   };
   add_plan_option("--schedule-csv", files.schedule, "write the schedule's table to this file");
   add_plan_option("--timeline", files.timeline,
-                  "write the predicted step to this file, a picture (.svg) or a Chrome trace (.json)")
+                  "write the predicted step, with --compare the run's own, to this file, a picture (.svg) or a\n"
+                  "Chrome trace (.json)")
       ->check([](const std::string& file) {
         return file.ends_with(".svg") || file.ends_with(".json")
                    ? std::string()

@@ -77,9 +77,12 @@ class Plan {
     }
   }
 
+  [[nodiscard]] trainer::MeasuredStep read_steps(const std::filesystem::path& run) const {
+    return trainer::read_measured_step(run, schedule_);
+  }
+
   // How the run's steps went; how they go when its own passes are played; how they were predicted.
-  void compare(const std::filesystem::path& run) const {
-    const auto measured = trainer::read_measured_step(run, schedule_);
+  void compare(const trainer::MeasuredStep& measured) const {
     const auto played = trainer::simulate(schedule_, measured.costs, measured.finish);
     const auto line = [&](const std::string& name, double seconds, double bubble,
                           const std::vector<double>& busy) {
@@ -99,17 +102,20 @@ class Plan {
     }
   }
 
-  void write(const PlanFiles& files) const {
+  // The timeline is the measured step's, where there is one.
+  void write(const PlanFiles& files, const std::optional<trainer::MeasuredStep>& measured) const {
     if (!files.schedule.empty()) {
       runtime::write_file_atomically(files.schedule, trainer::to_csv(schedule_));
     }
     if (!files.timeline.empty()) {
       const bool picture = std::filesystem::path(files.timeline).extension() == ".svg";
+      const trainer::Simulation& step = measured.has_value() ? trainer::as_played(*measured) : simulation_;
+      const std::string& schedule = options_.pipeline.schedule;
       runtime::write_file_atomically(
           files.timeline,
-          picture ? trainer::to_svg(simulation_, options_.pipeline.schedule,
-                                    knows_seconds() ? "s" : "s at 1 TFLOP/s")
-                  : trainer::to_chrome_trace(simulation_));
+          picture ? trainer::to_svg(step, measured.has_value() ? schedule + ", a step of the run" : schedule,
+                                    measured.has_value() || knows_seconds() ? "s" : "s at 1 TFLOP/s")
+                  : trainer::to_chrome_trace(step));
     }
   }
 
@@ -227,10 +233,12 @@ void print_training_plan(const trainer::TrialSet& trials, const PlanFiles& files
   const Plan plan(trials, files.cluster.empty() ? std::nullopt
                                                  : std::optional(load_cluster(files.cluster)));
   plan.print();
+  std::optional<trainer::MeasuredStep> measured;
   if (!files.compare.empty()) {
-    plan.compare(files.compare);
+    measured = plan.read_steps(files.compare);
+    plan.compare(*measured);
   }
-  plan.write(files);
+  plan.write(files, measured);
 }
 
 }  // namespace desta::launch

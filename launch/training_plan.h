@@ -13,7 +13,7 @@ struct PlanFiles {
   std::string compare;   // a run's folder: how its steps went, beside the prediction
   std::string profile;   // written with what layers cost here: trainer/layer_costs.h
   std::string schedule;  // the table, as trainer/schedule_table.h reads it
-  std::string timeline;  // .svg: a picture; else a Chrome trace
+  std::string timeline;  // of the step, with `compare` of the run's; .svg: a picture; else a Chrome trace
 };
 
 // Prints the cut, what each rank holds and does, and the step as it is predicted: from costs that were

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -72,6 +74,84 @@ double seconds_of(const std::vector<Span>& fills, double begin, double end) {
   return seconds;
 }
 
+// When each action of a step was sent, or had come.
+using Moments = std::map<std::tuple<Op, std::int64_t, std::int64_t, std::int64_t>, double>;
+
+// What a rank's clock must be ahead of its neighbour's in front, at least and at most.
+struct Ahead {
+  std::optional<double> least;
+  std::optional<double> most;
+
+  [[nodiscard]] double likeliest() const {
+    return least.has_value() && most.has_value() ? (*least + *most) / 2 : least.value_or(most.value_or(0));
+  }
+};
+
+// By rank: what is to be added to its times, so that they are the first rank's.
+std::vector<double> clock_differences(const Schedule& schedule, const std::vector<RankSpans>& spans) {
+  std::vector<double> differences(schedule.ranks.size(), 0);
+  const auto moments_of = [&](std::size_t rank, std::size_t step) {
+    const RankTable& table = schedule.ranks[rank];
+    Moments moments;
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      const Action& action = table[i];
+      const Span& span = spans[rank].actions[step * table.size() + i];
+      const bool comes = action.op == Op::kReceiveForward || action.op == Op::kReceiveBackward;
+      moments[{action.op, action.stage, action.trial, action.microbatch}] = comes ? span.end : span.begin;
+    }
+    return moments;
+  };
+  for (std::size_t rank = 1; rank < differences.size(); ++rank) {
+    Ahead ahead;
+    const std::size_t steps = spans[rank].actions.size() / schedule.ranks[rank].size();
+    for (std::size_t step = 1; step < steps; ++step) {
+      const Moments front = moments_of(rank - 1, step);
+      const Moments back = moments_of(rank, step);
+      for (const auto& [key, sent] : front) {
+        const auto& [op, stage, trial, microbatch] = key;
+        if (const auto came = back.find({Op::kReceiveForward, stage + 1, trial, microbatch});
+            op == Op::kSendForward && came != back.end()) {
+          ahead.least = std::max(ahead.least.value_or(sent - came->second), sent - came->second);
+        }
+      }
+      for (const auto& [key, sent] : back) {
+        const auto& [op, stage, trial, microbatch] = key;
+        if (const auto came = front.find({Op::kReceiveBackward, stage - 1, trial, microbatch});
+            op == Op::kSendBackward && came != front.end()) {
+          ahead.most = std::min(ahead.most.value_or(came->second - sent), came->second - sent);
+        }
+      }
+    }
+    differences[rank] = differences[rank - 1] + ahead.likeliest();
+  }
+  return differences;
+}
+
+// One step of all ranks, on the first rank's clock and from its first pass on.
+std::vector<std::vector<TimedAction>> timeline_of(const Schedule& schedule, const std::vector<RankSpans>& spans,
+                                                  std::size_t step) {
+  const std::vector<double> differences = clock_differences(schedule, spans);
+  std::vector<std::vector<TimedAction>> timeline(schedule.ranks.size());
+  double first = std::numeric_limits<double>::infinity();
+  for (std::size_t rank = 0; rank < timeline.size(); ++rank) {
+    const RankTable& table = schedule.ranks[rank];
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      const Span& span = spans[rank].actions[step * table.size() + i];
+      timeline[rank].push_back({table[i], span.begin + differences[rank], span.end + differences[rank]});
+      if (table[i].op == Op::kForward) {
+        first = std::min(first, timeline[rank].back().begin);
+      }
+    }
+  }
+  for (auto& rank : timeline) {
+    for (TimedAction& timed : rank) {
+      timed.begin -= first;
+      timed.end -= first;
+    }
+  }
+  return timeline;
+}
+
 }  // namespace
 
 double MeasuredStep::bubble() const {
@@ -85,10 +165,11 @@ MeasuredStep read_measured_step(const std::filesystem::path& folder, const Sched
   std::map<std::tuple<std::int64_t, Op>, std::vector<double>> passes;  // by stage
   std::vector<double> finishes;
   std::vector<std::vector<OwnStep>> own(schedule.ranks.size());
+  std::vector<RankSpans> all;  // by rank
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     const auto file = folder / (rank == 0 ? "trace.json" : fmt::format("trace-rank{}.json", rank));
     const RankTable& table = schedule.ranks[rank];
-    const RankSpans spans = read_spans(file);
+    const RankSpans& spans = all.emplace_back(read_spans(file));
     const std::vector<Span>& actions = spans.actions;
     const std::size_t steps = actions.size() / table.size();
     if (steps < 2 || actions.size() % table.size() != 0) {
@@ -150,8 +231,11 @@ MeasuredStep read_measured_step(const std::filesystem::path& folder, const Sched
     }
     measured.busy.push_back(median(std::move(busy)));
   }
-  longest.erase(longest.begin());
-  measured.seconds = median(std::move(longest));
+  const std::vector<double> lengths(longest.begin() + 1, longest.end());
+  measured.seconds = median(lengths);
+  const auto usual = std::ranges::min_element(
+      lengths, {}, [&](double length) { return std::abs(length - measured.seconds); });
+  measured.timeline = timeline_of(schedule, all, static_cast<std::size_t>(usual - lengths.begin()) + 1);
   measured.finish = median(std::move(finishes));
   const std::int64_t stages = std::get<0>(passes.rbegin()->first) + 1;
   for (std::int64_t stage = 0; stage < stages; ++stage) {
@@ -159,6 +243,23 @@ MeasuredStep read_measured_step(const std::filesystem::path& folder, const Sched
                               .backward = median(passes[{stage, Op::kBackward}])});
   }
   return measured;
+}
+
+Simulation as_played(const MeasuredStep& measured) {
+  Simulation played;
+  played.timeline = measured.timeline;
+  for (const auto& rank : measured.timeline) {
+    double busy = 0;
+    for (const TimedAction& timed : rank) {
+      const Op op = timed.action.op;
+      if (op == Op::kForward || op == Op::kBackward || op == Op::kReduce || op == Op::kStep) {
+        busy += timed.end - timed.begin;
+      }
+      played.step_time = std::max(played.step_time, timed.end);
+    }
+    played.busy.push_back(busy);
+  }
+  return played;
 }
 
 }  // namespace desta::trainer

@@ -18,6 +18,10 @@ struct MeasuredStep {
                                    // step, though ranks wait for one another in them
   std::vector<StageCost> costs;    // by stage: medians of its passes; messages cost nothing
   double finish = 0;               // median of reduce and step, where they are
+  // The step whose length is nearest to the median, by rank and in order, from its first pass on. Each trace has a
+  // clock of its own: those of ranks that send to each other are set so that no message comes before it is sent, in the
+  // middle of what messages both ways leave, or so that the fastest of one way took no time.
+  std::vector<std::vector<TimedAction>> timeline;
   [[nodiscard]] double bubble() const;  // share of the ranks' time without work
 };
 
@@ -25,5 +29,8 @@ struct MeasuredStep {
 // naming the trace that is missing, that is none, or whose actions are not the schedule's.
 [[nodiscard]] MeasuredStep read_measured_step(const std::filesystem::path& folder,
                                               const Schedule& schedule);
+
+// Its timeline as something played, for timeline.h; `busy` is that of this one step.
+[[nodiscard]] Simulation as_played(const MeasuredStep& measured);
 
 }  // namespace desta::trainer

@@ -24,6 +24,7 @@ const char* colour_of(const Action& action, std::size_t ranks) {
     case Op::kBackward:
       return later ? "#8fd19e" : "#4aa564";
     case Op::kReduce:
+    case Op::kStep:
       return "#e8a33d";
     default:
       return nullptr;
@@ -69,7 +70,7 @@ std::string to_svg(const Simulation& simulation, const std::string& title, const
           "stroke-width=\"0.5\"><title>{} {} of stage {}, trial {}: {:.4g} to {:.4g} {}</title></rect>\n",
           x, y, width, kRow, colour, name_of(timed.action.op), timed.action.microbatch,
           timed.action.stage, timed.action.trial, timed.begin, timed.end, unit);
-      if (width >= kSmallestLabel && timed.action.op != Op::kReduce) {
+      if (width >= kSmallestLabel && (timed.action.op == Op::kForward || timed.action.op == Op::kBackward)) {
         svg += fmt::format("<text x=\"{:.2f}\" y=\"{:.0f}\" text-anchor=\"middle\">{}</text>\n",
                            x + width / 2, y + kRow / 2 + 4, timed.action.microbatch);
       }

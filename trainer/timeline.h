@@ -1,4 +1,5 @@
-// A played schedule as a picture, and as a trace like the one that a run records.
+// A played schedule, or a step that was measured (measured_step.h), as a picture, and as a trace like the one that a
+// run records.
 #pragma once
 
 #include <string>

@@ -73,6 +73,24 @@ TEST_F(MeasuredSteps, ARunThatGoesAsPlayedMeasuresAsPlayed) {
   }
 }
 
+// Though each rank's trace counts from another moment.
+TEST_F(MeasuredSteps, TheTimelineIsOfOneStepAndOneClock) {
+  const Simulation played = simulate(schedule_, costs_, 0.75);
+  write(played, 5);
+  const Simulation shown = as_played(read_measured_step(folder_, schedule_));
+  EXPECT_NEAR(shown.step_time, played.step_time, 1e-6);
+  EXPECT_NEAR(shown.bubble(), played.bubble(), 1e-6);
+  ASSERT_EQ(shown.timeline.size(), played.timeline.size());
+  for (std::size_t rank = 0; rank < played.timeline.size(); ++rank) {
+    ASSERT_EQ(shown.timeline[rank].size(), played.timeline[rank].size());
+    for (std::size_t i = 0; i < played.timeline[rank].size(); ++i) {
+      EXPECT_EQ(shown.timeline[rank][i].action, played.timeline[rank][i].action);
+      EXPECT_NEAR(shown.timeline[rank][i].begin, played.timeline[rank][i].begin, 1e-6) << rank << ", " << i;
+      EXPECT_NEAR(shown.timeline[rank][i].end, played.timeline[rank][i].end, 1e-6) << rank << ", " << i;
+    }
+  }
+}
+
 TEST_F(MeasuredSteps, WhatIsNoTraceOfThisScheduleIsNamed) {
   EXPECT_NE(refusal().find("trace.json: no such trace; run desta-train with run.trace true"),
             std::string::npos);
