@@ -59,6 +59,13 @@ class Cluster : public JobTest {
   static bool reaches_step(const fs::path& run, int step) {
     return SlurmCluster::wait_until([&] { return losses_of(run).contains(step); });
   }
+  // Asks Slurm to send the run's ranks a signal, which takes up to three seconds to come: they stand still until it is
+  // there, so that it finds them in the middle.
+  static void signal_in_the_middle(const fs::path& run, const std::string& scancel) {
+    const Standstill still(processes_of("desta-train", "run.folder=" + run.string()));
+    EXPECT_EQ(run_command(scancel).code, 0);
+    still.wait_for_signal(std::chrono::seconds(30));
+  }
   static void expect_in_log(const fs::path& run, const std::string& text) {
     EXPECT_NE(log(run).find(text), std::string::npos) << "wanted: " << text << "\n" << log(run);
   }
@@ -68,14 +75,13 @@ class Cluster : public JobTest {
     if (!fs::exists(run)) {
       const auto finished = run_command(
           train(run, 2, replicas,
-                fmt::format("--set training.steps={} --set checkpoint.every=0", long_steps(replicas))));
+                fmt::format("--set training.steps={} --set checkpoint.every=0", kLongSteps)));
       EXPECT_EQ(finished.code, 0) << finished.output;
     }
     return run;
   }
 
-  // Some ten seconds of training on two cores: scancel's signal takes up to three to arrive.
-  static int long_steps(int replicas) { return replicas == 1 ? 180 : 60; }
+  static constexpr int kLongSteps = 60;
   // In place of the script's USR1 before the time limit: a signal that changes nothing.
   static inline const std::string kNoWarning = "--signal=B:CONT@1";
   static inline std::string obstacle_;

@@ -7,7 +7,7 @@ namespace {
 
 TEST_F(Cluster, SrunTrainsOverTwoNodes) {
   const fs::path run = folder_ / "srun";
-  const std::string job = submit(run, 2, long_steps(2));
+  const std::string job = submit(run, 2, kLongSteps);
   ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
   expect_in_log(
       run, fmt::format("srun (PMIx), Slurm job {}, restart 0; 4 ranks on 2 nodes; until ", job));
@@ -18,9 +18,9 @@ TEST_F(Cluster, SrunTrainsOverTwoNodes) {
 
 TEST_F(Cluster, ASignalledJobIsRequeuedAndEndsWithTheSameBytes) {
   const fs::path run = folder_ / "signalled";
-  const std::string job = submit(run, 2, long_steps(2));
+  const std::string job = submit(run, 2, kLongSteps);
   ASSERT_TRUE(reaches_step(run, 3)) << log(run) << slurm_->logs();
-  ASSERT_EQ(run_command("scancel --signal=USR1 " + job).code, 0);
+  signal_in_the_middle(run, "scancel --signal=USR1 " + job);
   ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
   expect_in_log(run, "stopping: signal SIGUSR1");
   expect_in_log(run, "requeued Slurm job " + job);
@@ -33,9 +33,9 @@ TEST_F(Cluster, ASignalledJobIsRequeuedAndEndsWithTheSameBytes) {
 // As sbatch's --signal=B: does it: to the batch shell alone, which passes it on to srun.
 TEST_F(Cluster, ASignalToTheBatchShellReachesSrunsTasks) {
   const fs::path run = folder_ / "batch-signalled";
-  const std::string job = submit(run, 1, long_steps(1));
+  const std::string job = submit(run, 1, kLongSteps);
   ASSERT_TRUE(reaches_step(run, 3)) << log(run) << slurm_->logs();
-  ASSERT_EQ(run_command("scancel --batch --signal=USR1 " + job).code, 0);
+  signal_in_the_middle(run, "scancel --batch --signal=USR1 " + job);
   ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
   expect_in_log(run, "stopping: signal SIGUSR1");
   expect_in_log(run, fmt::format("Slurm job {}, restart 1;", job));
@@ -45,9 +45,9 @@ TEST_F(Cluster, ASignalToTheBatchShellReachesSrunsTasks) {
 // By mpirun, and by that same signal.
 TEST_F(Cluster, SoIsOneThatMpirunStarted) {
   const fs::path run = folder_ / "mpirun";
-  const std::string job = submit(run, 1, long_steps(1), "--export=ALL,DESTA_LAUNCHER=mpirun");
+  const std::string job = submit(run, 1, kLongSteps, "--export=ALL,DESTA_LAUNCHER=mpirun");
   ASSERT_TRUE(reaches_step(run, 3)) << log(run) << slurm_->logs();
-  ASSERT_EQ(run_command("scancel --batch --signal=USR1 " + job).code, 0);
+  signal_in_the_middle(run, "scancel --batch --signal=USR1 " + job);
   ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
   expect_in_log(run,
                 fmt::format("mpirun (Open MPI), Slurm job {}, restart 0; 2 ranks on 2 nodes", job));
@@ -60,7 +60,7 @@ TEST_F(Cluster, SoIsOneThatMpirunStarted) {
 TEST_F(Cluster, AJobLeavesBeforeItsTimeLimitAndGoesOn) {
   const fs::path run = folder_ / "limit";
   const std::string job =
-      submit(run, 1, 1000000, "--time=1 " + kNoWarning, "--set preemption.margin_seconds=50");
+      submit(run, 1, 1000000, "--time=1 " + kNoWarning, "--set preemption.margin_seconds=40");
   ASSERT_TRUE(SlurmCluster::wait_until([&] {
     return log(run).find("restart 1;") != std::string::npos &&
            log(run).find("resuming from") != std::string::npos;
@@ -90,9 +90,9 @@ TEST_F(Cluster, ACancelledJobIsSavedAndStaysAway) {
 // Killed without warning; an operator puts it back.
 TEST_F(Cluster, AKilledJobGoesOnFromItsLastCheckpoint) {
   const fs::path run = folder_ / "killed";
-  const std::string job = submit(run, 1, long_steps(1), "", "--set checkpoint.every=5");
+  const std::string job = submit(run, 1, kLongSteps, "", "--set checkpoint.every=5");
   ASSERT_TRUE(reaches_step(run, 12)) << log(run) << slurm_->logs();
-  ASSERT_EQ(run_command("scancel --signal=KILL " + job + ".0").code, 0);
+  signal_in_the_middle(run, "scancel --signal=KILL " + job + ".0");
   ASSERT_EQ(slurm_->wait_for(job), "FAILED") << log(run);
   ASSERT_EQ(run_command("scontrol requeue " + job).code, 0);
   ASSERT_EQ(slurm_->wait_for(job), "COMPLETED") << log(run) << slurm_->logs();
@@ -103,7 +103,7 @@ TEST_F(Cluster, AKilledJobGoesOnFromItsLastCheckpoint) {
 
 TEST_F(Cluster, AWrongNumberOfTasksIsNamedWithSrunsOption) {
   const fs::path run = folder_ / "wrong";
-  const std::string job = submit(run, 1, long_steps(1), "", "--set data_parallel.replicas=2");
+  const std::string job = submit(run, 1, kLongSteps, "", "--set data_parallel.replicas=2");
   EXPECT_EQ(slurm_->wait_for(job), "FAILED");
   expect_in_log(run, "this job has 2 ranks, but");
   expect_in_log(run, "start it with `srun --ntasks=4`");

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -23,20 +24,26 @@ bool is_process(const fs::directory_entry& entry) {
   return std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// A port that nobody listens on.
-int free_port() {
-  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  auto* any = reinterpret_cast<sockaddr*>(&address);
-  const bool known = ::bind(listener, any, size) == 0 && ::getsockname(listener, any, &size) == 0;
-  ::close(listener);
-  if (!known) {
-    throw std::runtime_error("no free port on the loopback interface");
+// Ports that nobody listens on, all different.
+std::array<int, 3> free_ports() {
+  std::array<int, 3> ports{};
+  std::array<int, 3> listeners{};
+  bool known = true;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    listeners[i] = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    known = known && ::bind(listeners[i], any, size) == 0 && ::getsockname(listeners[i], any, &size) == 0;
+    ports[i] = ntohs(address.sin_port);
   }
-  return ntohs(address.sin_port);
+  std::ranges::for_each(listeners, ::close);
+  if (!known) {
+    throw std::runtime_error("no free ports on the loopback interface");
+  }
+  return ports;
 }
 
 // All that this process has started, and what they have started.
@@ -129,6 +136,7 @@ void SlurmCluster::write_configuration() const {
   }
   key.close();
   fs::permissions(folder_ / "munge/key", fs::perms::owner_read);
+  const auto ports = free_ports();
   // cred_expire is what a requeued job waits before it starts again, at least 6 s; KillWait is the
   // time between SIGTERM and SIGKILL. Nodes on one machine need a TmpFS each for PMIx.
   std::ofstream(folder_ / "slurm.conf") << fmt::format(
@@ -160,7 +168,7 @@ void SlurmCluster::write_configuration() const {
       "NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={2} CPUs=4\n"
       "NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={3} CPUs=4\n"
       "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n",
-      folder_.string(), free_port(), free_port(), free_port());
+      folder_.string(), ports[0], ports[1], ports[2]);
 }
 
 void SlurmCluster::start(const std::string& command) {
