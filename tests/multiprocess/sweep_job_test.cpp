@@ -140,7 +140,7 @@ TEST_F(Sweep, AKilledSweeperLosesNothingAndResumeDoesOnlyTheRest) {
   {
     Background sweeper(sweep("run", file, "--ranks 1"));
     ASSERT_TRUE(sweeper.wait_until([&] {
-      return count(plan, TrialStatus::kDone) == 1 && (steps(plan, 1) >= 3 || steps(plan, 2) >= 3);
+      return count(plan, TrialStatus::kDone) >= 1 && (steps(plan, 1) >= 3 || steps(plan, 2) >= 3);
     }));
     ::kill(sweeper.pid(), SIGKILL);  // alone: what it had started must hear of it
     EXPECT_FALSE(sweeper.wait_until([] { return false; }));
@@ -168,8 +168,8 @@ TEST_F(Sweep, AskedToStopItSavesAndLaterGoesOn) {
   const fs::path file = write_sweep("stopped", kThreeTrials);
   const Plan plan = plan_of(file);
   {
-    Background sweeper(sweep("run", file, "--ranks 2 --set training.steps=200"));
-    const Plan longer = launch::make_plan(launch::read_sweep_file(file), {"training.steps=200"});
+    Background sweeper(sweep("run", file, "--ranks 2 --set training.steps=100000"));
+    const Plan longer = launch::make_plan(launch::read_sweep_file(file), {"training.steps=100000"});
     ASSERT_TRUE(sweeper.wait_until([&] { return steps(longer, 0) >= 2 && steps(longer, 1) >= 2; }));
     ::kill(sweeper.pid(), SIGUSR1);
     EXPECT_FALSE(sweeper.wait_until([] { return false; }));
@@ -178,7 +178,7 @@ TEST_F(Sweep, AskedToStopItSavesAndLaterGoesOn) {
     for (const std::size_t trial : {0, 1}) {
       const fs::path run = longer.run_folder(longer.trials[trial], 1);
       EXPECT_FALSE(newest(run).empty()) << run;
-      EXPECT_LT(steps(longer, trial), 200);
+      EXPECT_LT(steps(longer, trial), 100000);
       EXPECT_FALSE(TrialFolder(longer.trial_folder(longer.trials[trial])).is_locked());
     }
   }
