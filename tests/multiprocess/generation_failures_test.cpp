@@ -109,8 +109,10 @@ TEST_F(GenerationFailures, AWorkerWithOtherWeightsOrOtherDecodingIsRefused) {
   const fs::path data = folder_ / "refusing";
   const fs::path socket = fs::temp_directory_path() / fmt::format("refusing-{}", ::getpid());
   const fs::path token = data / "run/join.token";
+  // So many rows that two workers are surely refused before the last.
+  constexpr int kPrompts = 160;
   std::vector<std::string> prompts;
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < kPrompts; ++i) {
     prompts.push_back(fmt::format("'What can you hear in part {}?'", i));
   }
   const std::string slow = "--set generation.batch_size=1";
@@ -126,7 +128,7 @@ TEST_F(GenerationFailures, AWorkerWithOtherWeightsOrOtherDecodingIsRefused) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   ASSERT_EQ(job.code(), 0) << job.output();
-  EXPECT_EQ(rows_of(data).size(), 24u * 40u);
+  EXPECT_EQ(rows_of(data).size(), 24u * kPrompts);
 }
 
 }  // namespace
