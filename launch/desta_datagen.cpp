@@ -162,6 +162,7 @@ int main(int argc, char** argv) {
                   "with --import: the model that wrote the answers, to be noted in the rows")
       ->needs("--import");
   program.serve_joined(launch::register_generation_actors, launch::provide_for_generation);
+  program.app().get_option("--import")->excludes("--join");
   return program.run(argc, argv, [&](Job& job) {
     published.empty() ? make_data(job) : import_answers(job, published, generator);
   });

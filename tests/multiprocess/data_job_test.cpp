@@ -165,6 +165,7 @@ TEST_F(DataJob, PublishedAnswersAreTakenAsTheyAre) {
   expect_end(run_command(datagen(untouched, import + " --dry-run")), 0, published.string());
   EXPECT_FALSE(fs::exists(untouched));
   expect_end(run_command(datagen(data, "--generator llama")), 2, "--import");
+  expect_end(run_command(datagen(data, import + " --join 127.0.0.1:1")), 2, "--import excludes --join");
   expect_end(run_command(datagen(data, "--import /absent.jsonl")), 2, "/absent.jsonl");
 }
 
