@@ -144,7 +144,8 @@ RejectedReport read_rejected(const fs::path& folder) {
       }
     } catch (const json::exception&) {
       report.problems.push_back(
-          fmt::format("{}:{}: no rejected row; it is passed over, and whoever asks for it has the model write it again", path.string(), number));
+          fmt::format("{}:{}: no rejected row; it is passed over, and whoever asks for it has the model write it again",
+                      path.string(), number));
     }
   }
   return report;

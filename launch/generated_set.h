@@ -24,8 +24,8 @@ struct GeneratedSet {
   void log_losses();
 };
 
-// Measures those of the manifest's recordings that were not measured before and plans its rows. Throws as measure_manifest(), plan_rows() and
-// recipe_of() do.
+// Measures those of the manifest's recordings that were not measured before and plans its rows. Throws as
+// measure_manifest(), plan_rows() and recipe_of() do.
 [[nodiscard]] GeneratedSet open_set(runtime::ActorSystem& system, const JobConfig& config,
                                     const std::string& name, const std::string& manifest);
 
