@@ -103,6 +103,7 @@ void visit_fields(Visitor& v, JobConfig& c) {
     v.value("schedule", t.pipeline.schedule);
     v.value("fill", t.pipeline.fill);
     v.value("costs", t.pipeline.costs);
+    v.value("cut", t.pipeline.cut);
     v.value("recompute", t.pipeline.recompute);
     v.value("memory_gib", t.pipeline.memory_gib);
   });

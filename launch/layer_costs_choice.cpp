@@ -51,6 +51,10 @@ fs::path kept_file(const Job& job) {
   return fs::path(job.config.training.folder) / "layer_costs.json";
 }
 
+std::string describe_models(const trainer::TrainingOptions& options) {
+  return trainer::describe(trainer::read_shapes(options));
+}
+
 // On rank 0.
 std::string find_costs(const Job& job, const std::string& profile) {
   const trainer::TrainingOptions& options = job.config.training;
@@ -61,7 +65,10 @@ std::string find_costs(const Job& job, const std::string& profile) {
     return json;
   }
   if (fs::exists(kept)) {
-    return runtime::read_file(kept);
+    const std::string json = runtime::read_file(kept);
+    if (trainer::parse_layer_costs(json, kept.string()).models == describe_models(options)) {
+      return json;
+    }
   }
   const std::string json = trainer::to_json(measure(options));
   if (!job.dry_run) {
@@ -75,22 +82,18 @@ std::string find_costs(const Job& job, const std::string& profile) {
 
 void settle_layer_costs(Job& job, const std::string& profile) {
   trainer::PipelineOptions& pipeline = job.config.training.pipeline;
-  if (profile.empty() && pipeline.costs == "counted") {
-    return;
-  }
-  if (profile.empty() && pipeline.costs != "measured") {
-    pipeline.measured = trainer::read_layer_costs(pipeline.costs);
-    return;
+  if (profile.empty()) {
+    const bool nothing_to_find = pipeline.parts() == 1 || !pipeline.cut.empty();
+    if (pipeline.costs == "counted" || (pipeline.costs == "measured" && nothing_to_find && !job.dry_run)) {
+      return;
+    }
+    if (pipeline.costs != "measured") {
+      pipeline.measured = trainer::read_layer_costs(pipeline.costs);
+      return;
+    }
   }
   const std::string mine = job.mpi.rank() == 0 ? find_costs(job, profile) : std::string();
-  const std::string name = profile.empty() ? kept_file(job).string() : profile;
-  pipeline.measured = trainer::parse_layer_costs(job.mpi.all_gather(mine).front(), name);
-  const std::string models = trainer::describe(trainer::read_shapes(job.config.training));
-  if (pipeline.measured->models != models) {
-    throw runtime::ConfigError("{}: measured for other models ({}), these are {}; remove it to have "
-                               "them measured",
-                               name, pipeline.measured->models, models);
-  }
+  pipeline.measured = trainer::parse_layer_costs(job.mpi.all_gather(mine).front(), "rank 0's costs of layers");
 }
 
 }  // namespace desta::launch

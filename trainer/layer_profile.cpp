@@ -24,6 +24,7 @@ constexpr std::uint64_t kSeed = 1;
 constexpr std::int64_t kHeadRows = 16384;
 constexpr std::size_t kLeastPasses = 5;
 constexpr std::chrono::milliseconds kLeastTime{100};
+constexpr std::chrono::seconds kEnough{2};  // then one pass beside the first has to do
 
 // Random weights of a type on a device.
 class ProfileSource final : public models::TensorSource {
@@ -168,7 +169,11 @@ class Profiler {
     double kept = 0;
     bool learns = false;
     const auto start = Clock::now();
-    for (std::size_t i = 0; i <= kLeastPasses || Clock::now() - start < kLeastTime; ++i) {
+    const auto is_enough = [&](std::size_t passes) {
+      const auto spent = Clock::now() - start;
+      return passes > 1 && (spent > kEnough || (passes > kLeastPasses && spent > kLeastTime));
+    };
+    for (std::size_t i = 0; !is_enough(i); ++i) {
       const std::uint64_t before = live_bytes();
       const auto began = Clock::now();
       const Tensor out = pass();

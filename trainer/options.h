@@ -34,8 +34,10 @@ struct PipelineOptions {
   std::int64_t stages = 1;        // ranks of one pipeline
   std::int64_t chunks = 1;        // runs of layers a rank
   std::string schedule = "1f1b";  // "gpipe", "interleaved", or the path of a .csv file
-  std::string costs = "counted";  // what layers cost, for the cut: "measured" at the start of the first
-                                  // run, or the path of a .json file (layer_costs.h)
+  std::string costs = "measured";  // what layers cost, for the cut: at the start of the first run; "counted":
+                                   // operations; or the path of a .json file (layer_costs.h)
+  std::vector<std::string> cut = {};  // units with which the stages behind the first begin (partition.h's
+                                      // CutRules); empty: by costs
   bool fill = true;               // waiting is filled with coming microbatches' encoder (executor.h)
   bool recompute = false;         // passes from the adapter on keep their inputs alone, and are made again for
                                   // the backward pass

@@ -1,8 +1,10 @@
 #include "trainer/partition.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <set>
 
@@ -233,92 +235,86 @@ std::vector<std::size_t> smallest_maximum(std::size_t runs, std::size_t count, c
   return ends;
 }
 
-}  // namespace
-
-std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
-                                 const MemoryLimit& limit, std::optional<std::int64_t> adapter_stage) {
-  const std::vector<Unit> units = list_units(shapes);
-  const auto count = static_cast<std::int64_t>(units.size());
-  if (stages < 1 || stages > count) {
-    throw runtime::ConfigError("pipeline.stages x pipeline.chunks is {} but these models have {} units to cut ({} "
-                               "encoder layers, the adapter, {} LLM layers, front and head); use 1 "
-                               "to {}",
-                               stages, count, count - 3 - shapes.llama.num_layers,
-                               shapes.llama.num_layers, count);
+// Bytes of units [begin, end) as one stage of `stages`.
+double stage_bytes(const std::vector<Unit>& units, const ModelShapes& shapes, const MemoryLimit& limit,
+                   std::int64_t stage, std::int64_t stages, std::size_t begin, std::size_t end) {
+  const std::int64_t samples = limit.micro_size * limit.in_flight(stage, stages);
+  double bytes = 0;
+  for (std::size_t i = begin; i < end; ++i) {
+    bytes += memory_of(units[i].parameters, units[i].learned, units[i].cost.kept_bytes, samples,
+                       shapes.element_bytes) +
+             units[i].made_again * static_cast<double>(limit.micro_size);
   }
-  const auto S = static_cast<std::size_t>(stages);
-  const auto N = static_cast<std::size_t>(count);
-  // Of units [begin, end) as stage s: seconds, and bytes.
-  const auto memory = [&](std::size_t s, std::size_t begin, std::size_t end) {
-    const std::int64_t samples =
-        limit.micro_size * limit.in_flight(static_cast<std::int64_t>(s), stages);
-    double bytes = 0;
-    for (std::size_t i = begin; i < end; ++i) {
-      bytes += memory_of(units[i].parameters, units[i].learned, units[i].cost.kept_bytes, samples,
-                         shapes.element_bytes) +
-               units[i].made_again * static_cast<double>(limit.micro_size);
+  return bytes;
+}
+
+// Where the runs end that begin with the units of these names.
+std::vector<std::size_t> ends_by_name(const std::vector<Unit>& units, std::int64_t stages,
+                                      const std::vector<std::string>& begins) {
+  if (static_cast<std::int64_t>(begins.size()) != stages - 1) {
+    throw runtime::ConfigError("pipeline.cut names {} units, but pipeline.stages x pipeline.chunks is {}; name the first "
+                               "units of all stages but the first, which are {}, or none to have the best cut found",
+                               begins.size(), stages, stages - 1);
+  }
+  std::vector<std::size_t> ends;
+  for (const std::string& name : begins) {
+    const auto found = std::ranges::find(units, name, &Unit::name);
+    if (found == units.end()) {
+      std::vector<std::string> names;
+      std::ranges::transform(units, std::back_inserter(names), &Unit::name);
+      throw runtime::ConfigError("pipeline.cut has '{}', but these models' units are {}", name, fmt::join(names, ", "));
     }
-    return bytes;
-  };
-  const auto seconds = [&](std::size_t /*s*/, std::size_t begin, std::size_t end) {
-    double sum = 0;
-    for (std::size_t i = begin; i < end; ++i) {
-      sum += units[i].cost.forward + units[i].cost.backward;
+    const auto place = static_cast<std::size_t>(found - units.begin());
+    if (place <= (ends.empty() ? 0 : ends.back())) {
+      throw runtime::ConfigError("pipeline.cut has '{}' where a unit behind '{}' belongs: stages begin with units in "
+                                 "their order",
+                                 name, units[ends.empty() ? 0 : ends.back()].name());
     }
-    return sum;
-  };
-  const auto allowed = [&](std::size_t s, std::size_t begin, std::size_t end) {
-    return limit.bytes <= 0 || memory(s, begin, end) <= limit.bytes;
-  };
+    ends.push_back(place);
+  }
+  ends.push_back(units.size());
+  return ends;
+}
+
+// Where each run of the cheapest cut ends; empty where no cut is allowed.
+template <typename Cost, typename Allowed>
+std::vector<std::size_t> best_ends(const std::vector<Unit>& units, std::size_t stages,
+                                   const std::optional<std::int64_t>& adapter_stage, const Cost& cost,
+                                   const Allowed& allowed) {
   // Runs [first, past) of units [begin, end).
-  const auto cut = [](std::size_t first, std::size_t past, std::size_t begin, std::size_t end,
-                      const auto& cost, const auto& fits) {
+  const auto cut = [&](std::size_t first, std::size_t past, std::size_t begin, std::size_t end) {
     const auto shifted = [&](const auto& of) {
       return [&of, first, begin](std::size_t s, std::size_t from, std::size_t to) {
         return of(first + s, begin + from, begin + to);
       };
     };
-    auto ends = smallest_maximum(past - first, end - begin, shifted(cost), shifted(fits));
+    auto ends = smallest_maximum(past - first, end - begin, shifted(cost), shifted(allowed));
     std::ranges::for_each(ends, [&](std::size_t& place) { place += begin; });
     return ends;
   };
+  if (!adapter_stage.has_value()) {
+    return cut(0, stages, 0, units.size());
+  }
   const auto adapter = static_cast<std::size_t>(
       std::ranges::find(units, UnitKind::kAdapter, &Unit::kind) - units.begin());
-  const auto cut_all = [&](const auto& cost, const auto& fits) {
-    if (!adapter_stage.has_value()) {
-      return cut(0, S, 0, N, cost, fits);
-    }
-    const auto there = static_cast<std::size_t>(*adapter_stage);
-    auto ends = cut(0, there, 0, adapter, cost, fits);
-    const auto behind = cut(there, S, adapter, N, cost, fits);
-    if (ends.empty() || behind.empty()) {
-      return std::vector<std::size_t>();
-    }
-    ends.insert(ends.end(), behind.begin(), behind.end());
-    return ends;
-  };
-  if (adapter_stage.has_value() && (static_cast<std::size_t>(*adapter_stage) > adapter ||
-                                    S - static_cast<std::size_t>(*adapter_stage) > N - adapter)) {
+  const auto there = static_cast<std::size_t>(*adapter_stage);
+  if (there > adapter || stages - there > units.size() - adapter) {
     throw runtime::ConfigError("{} stages in front of the adapter and {} from it on are more than these models "
                                "have units to cut ({} and {}); use fewer pipeline.stages",
-                               *adapter_stage, stages - *adapter_stage, adapter, N - adapter);
+                               there, stages - there, adapter, units.size() - adapter);
   }
-  const std::vector<std::size_t> ends = cut_all(seconds, allowed);
-  if (ends.empty()) {
-    const auto any = [](std::size_t, std::size_t, std::size_t) { return true; };
-    const auto best = cut_all(memory, any);
-    double least = 0;
-    for (std::size_t s = 0; s < S; ++s) {
-      least = std::max(least, memory(s, s == 0 ? 0 : best[s - 1], best[s]));
-    }
-    throw runtime::ConfigError(
-        "no cut into {} stages keeps each within {:.2f} GiB (pipeline.memory_gib or the cluster's, divided by "
-        "pipeline.chunks): {:.2f} GiB are needed at least, for weights and what passes keep; use more "
-        "stages, smaller batch.micro_size, or more memory",
-        stages, limit.bytes / (1U << 30), least / (1U << 30));
+  auto ends = cut(0, there, 0, adapter);
+  const auto behind = cut(there, stages, adapter, units.size());
+  if (ends.empty() || behind.empty()) {
+    return {};
   }
-  std::vector<StagePart> parts(S);
-  for (std::size_t s = 0; s < S; ++s) {
+  ends.insert(ends.end(), behind.begin(), behind.end());
+  return ends;
+}
+
+std::vector<StagePart> make_parts(const std::vector<Unit>& units, const std::vector<std::size_t>& ends) {
+  std::vector<StagePart> parts(ends.size());
+  for (std::size_t s = 0; s < parts.size(); ++s) {
     StagePart& part = parts[s];
     part.stage = static_cast<std::int64_t>(s);
     for (std::size_t i = s == 0 ? 0 : ends[s - 1]; i < ends[s]; ++i) {
@@ -358,6 +354,85 @@ std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
     }
   }
   return parts;
+}
+
+}  // namespace
+
+std::string Unit::name() const {
+  switch (kind) {
+    case UnitKind::kEncoderFront:
+      return "encoder front";
+    case UnitKind::kEncoderLayer:
+      return fmt::format("encoder {}", index);
+    case UnitKind::kAdapter:
+      return "adapter";
+    case UnitKind::kLlamaLayer:
+      return fmt::format("llm {}", index);
+    case UnitKind::kHead:
+      return "head";
+  }
+  return "";
+}
+
+std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages, const CutRules& rules) {
+  const std::vector<Unit> units = list_units(shapes);
+  const auto count = static_cast<std::int64_t>(units.size());
+  if (stages < 1 || stages > count) {
+    throw runtime::ConfigError("pipeline.stages x pipeline.chunks is {} but these models have {} units to cut ({} "
+                               "encoder layers, the adapter, {} LLM layers, front and head); use 1 "
+                               "to {}",
+                               stages, count, count - 3 - shapes.llama.num_layers,
+                               shapes.llama.num_layers, count);
+  }
+  const auto memory = [&](std::size_t stage, std::size_t begin, std::size_t end) {
+    return stage_bytes(units, shapes, rules.limit, static_cast<std::int64_t>(stage), stages, begin, end);
+  };
+  const auto most_memory = [&](const std::vector<std::size_t>& ends) {
+    double most = 0;
+    for (std::size_t s = 0; s < ends.size(); ++s) {
+      most = std::max(most, memory(s, s == 0 ? 0 : ends[s - 1], ends[s]));
+    }
+    return most;
+  };
+  constexpr double kGiB = 1U << 30;
+  if (!rules.begins.empty()) {
+    const auto ends = ends_by_name(units, stages, rules.begins);
+    if (const double most = most_memory(ends); rules.limit.bytes > 0 && most > rules.limit.bytes) {
+      throw runtime::ConfigError(
+          "pipeline.cut does not keep all stages within {:.2f} GiB (pipeline.memory_gib or the cluster's, divided by "
+          "pipeline.chunks): one takes {:.2f} GiB; name other units, or none to have the best cut found",
+          rules.limit.bytes / kGiB, most / kGiB);
+    }
+    const auto adapter = static_cast<std::size_t>(rules.adapter_stage.value_or(0));
+    if (adapter > 0 && rules.begins.at(adapter - 1) != "adapter") {
+      throw runtime::ConfigError("pipeline.cut begins stage {} with '{}', but this pipeline.schedule wants it to begin "
+                                 "with the adapter",
+                                 adapter, rules.begins[adapter - 1]);
+    }
+    return make_parts(units, ends);
+  }
+  const auto seconds = [&](std::size_t /*stage*/, std::size_t begin, std::size_t end) {
+    double sum = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      sum += units[i].cost.forward + units[i].cost.backward;
+    }
+    return sum;
+  };
+  const auto allowed = [&](std::size_t stage, std::size_t begin, std::size_t end) {
+    return rules.limit.bytes <= 0 || memory(stage, begin, end) <= rules.limit.bytes;
+  };
+  const auto S = static_cast<std::size_t>(stages);
+  const auto ends = best_ends(units, S, rules.adapter_stage, seconds, allowed);
+  if (ends.empty()) {
+    const auto any = [](std::size_t, std::size_t, std::size_t) { return true; };
+    throw runtime::ConfigError(
+        "no cut into {} stages keeps each within {:.2f} GiB (pipeline.memory_gib or the cluster's, divided by "
+        "pipeline.chunks): {:.2f} GiB are needed at least, for weights and what passes keep; use more "
+        "stages, smaller batch.micro_size, or more memory",
+        stages, rules.limit.bytes / kGiB,
+        most_memory(best_ends(units, S, rules.adapter_stage, memory, any)) / kGiB);
+  }
+  return make_parts(units, ends);
 }
 
 double boundary_bytes(const ModelShapes& shapes, const StagePart& part) {

@@ -28,6 +28,8 @@ struct Unit {
   std::int64_t parameters = 0;  // frozen ones
   bool learns = false;
   std::int64_t learned = 0;     // parameters that learn; low-rank updates are not counted
+
+  [[nodiscard]] std::string name() const;  // "encoder front", "encoder 2", "adapter", "llm 0", "head"
 };
 
 // Operations a second of the machine whose seconds a Unit's cost is in when nothing was measured.
@@ -107,13 +109,22 @@ struct StagePart {
 // Encoder layers [encoder_begin, frozen_end()) of a stage do not learn.
 [[nodiscard]] std::int64_t frozen_end(const StagePart& part, const ModelShapes& shapes);
 
+// What a cut has to keep to.
+struct CutRules {
+  MemoryLimit limit = {};
+  // This stage begins with the adapter; what is in front of it and the rest are cut each by itself.
+  std::optional<std::int64_t> adapter_stage = std::nullopt;
+  // Units ("encoder 2", "adapter", "llm 0", "head") with which the stages behind the first begin; empty: the best
+  // cut is looked for.
+  std::vector<std::string> begins = {};
+};
+
 // The contiguous cut into `stages` runs, each within the limit, whose costliest is cheapest: that one
-// sets the pace of a pipeline. With `adapter_stage`, that stage begins with the adapter, and what is in front
-// of it and the rest are cut each by itself. Throws ConfigError when there are more stages than units, and,
-// naming what the smallest sufficient limit would be, when no cut fits.
-[[nodiscard]] std::vector<StagePart> partition(
-    const ModelShapes& shapes, std::int64_t stages, const MemoryLimit& limit = {},
-    std::optional<std::int64_t> adapter_stage = std::nullopt);
+// sets the pace of a pipeline. Throws ConfigError when there are more stages than units, when `begins` are not
+// units in order, one for each stage behind the first, and, naming what the smallest sufficient limit would be,
+// when no cut fits or this one does not.
+[[nodiscard]] std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,
+                                               const CutRules& rules = {});
 
 // Bytes of one sample that cross to the stage behind: hidden states, in front of the adapter with the taps
 // so far.

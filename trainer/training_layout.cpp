@@ -68,8 +68,10 @@ std::vector<StagePart> cut_models(const TrialSet& trials) {
       .micro_size = micro_size,
       .microbatches = microbatches,
       .all_at_once = pipeline.schedule != "1f1b"};
-  return partition(shapes, pipeline.parts(), limit,
-                   pipeline.schedule == kAhead ? std::optional(pipeline.stages) : std::nullopt);
+  return partition(shapes, pipeline.parts(),
+                   {.limit = limit,
+                    .adapter_stage = pipeline.schedule == kAhead ? std::optional(pipeline.stages) : std::nullopt,
+                    .begins = pipeline.cut});
 }
 
 void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {

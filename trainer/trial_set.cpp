@@ -27,6 +27,7 @@ std::map<std::string, std::string> shared_settings(const TrainingOptions& option
           {"pipeline.schedule", pipeline.schedule},
           {"pipeline.fill", fmt::format("{}", pipeline.fill)},
           {"pipeline.costs", pipeline.costs},
+          {"pipeline.cut", fmt::format("{}", fmt::join(pipeline.cut, ", "))},
           {"pipeline.recompute", fmt::format("{}", pipeline.recompute)},
           {"pipeline.memory_gib", fmt::format("{}", pipeline.memory_gib)},
           {"data_parallel.replicas", std::to_string(options.replicas)},

@@ -148,7 +148,7 @@ fs::path write_tiny_config(const fs::path& folder) {
       "adapter: {{queries: 3, ffn: 24, dropout: 0.1}}\n"
       "data:\n  folder: {}\n  train_manifest: {}\n"
       "generation: {{max_new_tokens: 12, batch_size: 8}}\n"
-      "pipeline: {{stages: 1}}\n"
+      "pipeline: {{stages: 1, costs: counted}}\n"
       "batch: {{global_size: 8, micro_size: 2}}\n"
       "training: {{epochs: 2, validate_every: 0}}\n"
       "optimizer: {{learning_rate: 0.01, warmup_steps: 2}}\n"

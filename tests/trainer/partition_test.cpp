@@ -1,6 +1,7 @@
 #include "trainer/partition.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "runtime/core/error.h"
@@ -53,7 +54,7 @@ TEST(Partition, TheEncoderCanBeCutByItself) {
   const ModelShapes shapes = small_shapes();
   for (std::int64_t front = 1; front <= 5; ++front) {
     for (std::int64_t rest = 1; rest <= 5; ++rest) {
-      const auto parts = partition(shapes, front + rest, {}, front);
+      const auto parts = partition(shapes, front + rest, {.adapter_stage = front});
       ASSERT_EQ(parts.size(), static_cast<std::size_t>(front + rest));
       EXPECT_EQ(adapter_stage(parts), front);
       EXPECT_FALSE(parts[static_cast<std::size_t>(front)].has_encoder());
@@ -61,8 +62,8 @@ TEST(Partition, TheEncoderCanBeCutByItself) {
       EXPECT_TRUE(parts.back().head);
     }
   }
-  EXPECT_THROW((void)partition(shapes, 8, {}, 6), runtime::ConfigError) << "five units are in front";
-  EXPECT_THROW((void)partition(shapes, 8, {}, 2), runtime::ConfigError) << "five units are behind";
+  EXPECT_THROW((void)partition(shapes, 8, {.adapter_stage = 6}), runtime::ConfigError) << "five units are in front";
+  EXPECT_THROW((void)partition(shapes, 8, {.adapter_stage = 2}), runtime::ConfigError) << "five units are behind";
 }
 
 TEST(Partition, UnitsEndAtTheLastTap) {
@@ -152,7 +153,7 @@ TEST(Partition, KeepsTheMemoryLimitOrSaysWhatWouldDo) {
   const auto shapes = small_shapes();
   const auto largest = [&](const MemoryLimit& limit) {
     double bytes = 0;
-    for (const auto& part : partition(shapes, 3, limit)) {
+    for (const auto& part : partition(shapes, 3, {.limit = limit})) {
       bytes = std::max(bytes, memory_of(part.parameters, part.learned, part.cost.kept_bytes,
                                         limit.micro_size * limit.in_flight(part.stage, 3),
                                         shapes.element_bytes));
@@ -166,7 +167,7 @@ TEST(Partition, KeepsTheMemoryLimitOrSaysWhatWouldDo) {
   tight.bytes = 1;
   std::string what;
   try {
-    (void)partition(shapes, 3, tight);
+    (void)partition(shapes, 3, {.limit = tight});
   } catch (const runtime::ConfigError& error) {
     what = error.what();
   }
@@ -182,6 +183,33 @@ TEST(Partition, KeepsTheMemoryLimitOrSaysWhatWouldDo) {
   MemoryLimit all = none;
   all.all_at_once = true;
   EXPECT_GT(largest(all), unlimited);
+}
+
+TEST(Partition, StagesBeginWhereTheUserSays) {
+  const auto shapes = small_shapes();
+  const auto parts = partition(shapes, 4, {.begins = {"encoder 1", "adapter", "llm 2"}});
+  std::vector<std::string> described;
+  std::ranges::transform(parts, std::back_inserter(described), &StagePart::describe);
+  EXPECT_EQ(described, (std::vector<std::string>{"encoder front, encoder 0", "encoder 1-3", "adapter, llm 0-1",
+                                                 "llm 2, head"}));
+  const auto names = [&](const CutRules& rules, const std::string& message) {
+    try {
+      (void)partition(shapes, 3, rules);
+      FAIL() << "nothing was refused where '" << message << "' was expected";
+    } catch (const runtime::ConfigError& error) {
+      EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
+    }
+  };
+  names({.begins = {"adapter"}}, "pipeline.cut names 1 units, but pipeline.stages x pipeline.chunks is 3");
+  names({.begins = {"adapter", "lm 2"}}, "pipeline.cut has 'lm 2', but these models' units are encoder front, encoder 0");
+  names({.begins = {"adapter", "llm 3"}}, "pipeline.cut has 'llm 3'");
+  names({.begins = {"adapter", "encoder 1"}}, "'encoder 1' where a unit behind 'adapter' belongs");
+  names({.begins = {"encoder front", "adapter"}}, "'encoder front' where a unit behind 'encoder front' belongs");
+  names({.begins = {"adapter", "adapter"}}, "'adapter' where a unit behind 'adapter' belongs");
+  names({.limit = {.bytes = 1000, .micro_size = 4, .microbatches = 8}, .begins = {"adapter", "llm 1"}},
+        "pipeline.cut does not keep all stages within 0.00 GiB");
+  names({.adapter_stage = 1, .begins = {"encoder 1", "adapter"}}, "pipeline.cut begins stage 1 with 'encoder 1'");
+  EXPECT_EQ(adapter_stage(partition(shapes, 3, {.adapter_stage = 2, .begins = {"encoder 1", "adapter"}})), 2);
 }
 
 TEST(Partition, MoreStagesThanUnitsIsAnErrorWithTheNumbers) {
