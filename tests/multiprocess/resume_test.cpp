@@ -230,6 +230,47 @@ TEST_F(Resume, FillingChangesNoBit) {
   }
 }
 
+TEST_F(Resume, TheCutChangesNoBit) {
+  const auto run_with = [&](const std::string& name, const std::string& settings) {
+    const fs::path run = folder_ / ("cut-" + name);
+    const auto finished = run_command(train(run, 2, 1, settings));
+    EXPECT_EQ(finished.code, 0) << finished.output;
+    return run;
+  };
+  for (const std::string begin : {"encoder 0", "adapter", "llm 1", "head"}) {
+    const std::string cut = fmt::format("--set 'pipeline.cut=[{}]'", begin);
+    expect_end(run_command(train(folder_ / "plan", 2, 1, cut + " --dry-run")), 0, "stage 1: " + begin);
+    const fs::path run = run_with(begin.substr(0, begin.find(' ')), cut);
+    expect_same_checkpoint(newest(run), newest(unstopped()));
+    EXPECT_EQ(losses_of(run), losses_of(unstopped())) << begin;
+  }
+  // Nothing is measured where the cut is told.
+  const fs::path told = run_with("told", "--set pipeline.costs=measured --set 'pipeline.cut=[adapter]'");
+  EXPECT_FALSE(fs::exists(told / "layer_costs.json"));
+  expect_same_checkpoint(newest(told), newest(unstopped()));
+}
+
+TEST_F(Resume, ARunGoesOnWithTheCostsThatItHasMeasured) {
+  const fs::path run = folder_ / "measured";
+  const fs::path costs = run / "layer_costs.json";
+  const std::string settings = "--set pipeline.costs=measured";
+  expect_end(run_command(train(run, 2, 1, settings + " --set training.steps=6")), 0, "costs of layers measured on");
+  const std::string found = read_text(costs);
+  const auto on = run_command(train(run, 2, 1, settings));
+  ASSERT_EQ(on.code, 0) << on.output;
+  EXPECT_EQ(on.output.find("costs of layers measured on"), std::string::npos) << on.output;
+  EXPECT_EQ(read_text(costs), found);
+  // Those of other models are measured anew; what is no such file is named.
+  const auto dry = [&](const std::string& more) {
+    return run_command(train(run, 2, 1, settings + " --dry-run " + more));
+  };
+  EXPECT_EQ(dry("").output.find("info: costs of layers measured on"), std::string::npos);
+  expect_end(dry("--set adapter.queries=7"), 0, "info: costs of layers measured on");
+  EXPECT_EQ(read_text(costs), found) << "a dry run writes nothing";
+  std::ofstream(costs) << "{";
+  expect_end(dry(""), 2, costs.string());
+}
+
 // The loss on held-out rows, here the training rows in order, on three shapes.
 TEST_F(Resume, TheValidationLossDoesNotDependOnTheShape) {
   const fs::path data = folder_ / "data-validation";
