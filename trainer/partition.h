@@ -1,7 +1,4 @@
-// Cutting the frozen models into pipeline stages. The whole is one chain of units:
-//   encoder front, encoder layers (up to the last tap), adapter (with the LLM's embedding), LLM
-//   layers, head (with the loss)
-// and a stage is a contiguous run of it.
+// Cutting the frozen models into pipeline stages: a stage is a contiguous run of their chain of units.
 #pragma once
 
 #include <algorithm>
@@ -10,59 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "models/llama.h"
-#include "models/qformer.h"
-#include "models/whisper.h"
-#include "trainer/layer_costs.h"
+#include "trainer/model_units.h"
 
 namespace desta::trainer {
-
-enum class UnitKind : std::uint8_t { kEncoderFront, kEncoderLayer, kAdapter, kLlamaLayer, kHead };
-
-struct Unit {
-  UnitKind kind;
-  std::int64_t index = 0;       // layer number
-  double work = 0;              // floating point operations a sample, forward and backward
-  UnitCost cost;                // measured; else of those operations at kCountedSpeed
-  double made_again = 0;        // bytes a sample while its backward pass runs, where passes are made again
-  std::int64_t parameters = 0;  // frozen ones
-  bool learns = false;
-  std::int64_t learned = 0;     // parameters that learn; low-rank updates are not counted
-
-  [[nodiscard]] std::string name() const;  // "encoder front", "encoder 2", "adapter", "llm 0", "head"
-};
-
-// Operations a second of the machine whose seconds a Unit's cost is in when nothing was measured.
-inline constexpr double kCountedSpeed = 1e12;
-
-// Everything that the chain's units depend on.
-struct ModelShapes {
-  models::WhisperConfig whisper;
-  models::LlamaConfig llama;
-  models::QFormerConfig adapter;
-  std::optional<models::LoraConfig> lora;  // low-rank updates of the LLM, where they learn
-  std::int64_t trained_encoder_layers = 0; // Whisper's topmost layers that are read and learn
-  std::int64_t text_tokens = 200;  // tokens a sample besides the speech vectors, for the estimate
-  std::int64_t element_bytes = 2;  // of a frozen weight, and of what is kept of activations
-  std::optional<LayerCosts> costs; // measured; none: operations and bytes are counted
-  bool recompute = false;          // passes from the adapter on are made again for the backward pass
-  // Adapters that are trained at once, and how many of them have rows of their own: others hear what the
-  // encoder has made already. Their costs are those of an average one.
-  std::int64_t trials = 1;
-  std::int64_t streams = 1;
-
-  // Encoder layers [0, read_layers()) are run; those from trained_from() on learn.
-  [[nodiscard]] std::int64_t read_layers() const {
-    return *std::max_element(adapter.taps.begin(), adapter.taps.end()) + 1;
-  }
-  [[nodiscard]] std::int64_t trained_from() const { return read_layers() - trained_encoder_layers; }
-};
-
-// What a layer's cost depends on, in words: "encoder 768 x 1500, ...".
-[[nodiscard]] std::string describe(const ModelShapes& shapes);
-
-// Throws ConfigError when `costs` were measured for other models.
-[[nodiscard]] std::vector<Unit> list_units(const ModelShapes& shapes);
 
 // How much of a rank's memory a stage may take.
 struct MemoryLimit {
@@ -117,10 +64,16 @@ struct CutRules {
   // Units ("encoder 2", "adapter", "llm 0", "head") with which the stages behind the first begin; empty: the best
   // cut is looked for.
   std::vector<std::string> begins = {};
+  // Texts that the stages with layers of the LLM write for each sample that is trained, in the gaps of its steps
+  // (executor.h).
+  double texts = 0;
 };
 
 // The contiguous cut into `stages` runs, each within the limit, whose costliest is cheapest: that one
-// sets the pace of a pipeline. Throws ConfigError when there are more stages than units, when `begins` are not
+// sets the pace of a pipeline. Where texts are written in gaps, the cut with which training and writing together
+// take least, of the one above and those that keep the LLM's layers off the first one, two, ... stages: a stage that
+// sets the pace has no gaps, and what does not fit into them takes time of its own. A text costs what a forward
+// pass does (measured on a CPU: 6.6 ms, beside 6.4 ms for the pass). Throws ConfigError when there are more stages than units, when `begins` are not
 // units in order, one for each stage behind the first, and, naming what the smallest sufficient limit would be,
 // when no cut fits or this one does not.
 [[nodiscard]] std::vector<StagePart> partition(const ModelShapes& shapes, std::int64_t stages,

@@ -68,10 +68,14 @@ std::vector<StagePart> cut_models(const TrialSet& trials) {
       .micro_size = micro_size,
       .microbatches = microbatches,
       .all_at_once = pipeline.schedule != "1f1b"};
+  // A row's text is written once, before its first epoch. Of ranks with several stages a gap is no stage's own.
+  const bool in_gaps = options.colocated.has_value() && pipeline.chunks == 1;
+  const double texts = in_gaps ? 1.0 / static_cast<double>(options.steps > 0 ? 1 : options.epochs) : 0.0;
   return partition(shapes, pipeline.parts(),
                    {.limit = limit,
                     .adapter_stage = pipeline.schedule == kAhead ? std::optional(pipeline.stages) : std::nullopt,
-                    .begins = pipeline.cut});
+                    .begins = pipeline.cut,
+                    .texts = texts});
 }
 
 void check_layout(const TrainingOptions& options, int ranks, const std::string& start) {

@@ -212,6 +212,23 @@ TEST(Partition, StagesBeginWhereTheUserSays) {
   EXPECT_EQ(adapter_stage(partition(shapes, 3, {.adapter_stage = 2, .begins = {"encoder 1", "adapter"}})), 2);
 }
 
+TEST(Partition, TextsHaveRoomWhereTheLlmIsOffTheStageThatSetsThePace) {
+  auto shapes = small_shapes();
+  LayerCosts costs;
+  costs.models = describe(shapes);
+  costs.encoder_front = costs.encoder_layer = costs.head = {.forward = 1};
+  costs.adapter = {.forward = 1, .backward = 1};
+  costs.llm_layer = {.forward = 0.5, .backward = 0.5};
+  shapes.costs = costs;
+  const auto last_stage = [&](double texts) { return partition(shapes, 2, {.texts = texts}).back().describe(); };
+  EXPECT_EQ(last_stage(0), "adapter, llm 0-2, head") << "5 and 6 units of time a sample";
+  // A text takes 2.5, for which 5 and 6 have no gap, while 7 and 4 have one of 3.
+  EXPECT_EQ(last_stage(1), "llm 0-2, head");
+  EXPECT_EQ(last_stage(2), "llm 0-2, head") << "3 of 5 fit";
+  // One text for eight epochs is not worth a slower pace.
+  EXPECT_EQ(last_stage(0.125), "adapter, llm 0-2, head");
+}
+
 TEST(Partition, MoreStagesThanUnitsIsAnErrorWithTheNumbers) {
   for (const std::int64_t stages : {0, 11}) {
     try {
